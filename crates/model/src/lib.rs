@@ -1,0 +1,38 @@
+//! The words of Bungee and its pure rules.
+//! Does no IO, spawns nothing, reads no clock and has no async: what decides here is a function of values.
+
+mod bundle;
+mod clock;
+mod failure;
+mod invocation;
+mod limits;
+mod name;
+mod pool;
+mod route;
+mod settings;
+mod units;
+mod version;
+
+pub use bundle::{BundleFile, Manifest, ManifestError};
+pub use clock::{Clock, Timestamp};
+pub use failure::{ErrorType, Failure, HandlerFault};
+pub use invocation::{InvocationId, Level, LogLine, Outcome, Record, Trigger};
+pub use limits::Limits;
+pub use name::{FunctionId, Name, NameError, RESERVED_NAMES};
+pub use pool::{PoolView, Reason, Step, WorkerState, next_step};
+pub use route::{Method, Params, Route, RouteError, RouteTable, Target};
+pub use settings::{
+    Auth, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,
+};
+pub use units::{ByteSize, TimeSpan, UnitError};
+pub use version::{Digest, VersionNumber, VersionRef, VersionRefError};
+
+/// The valid word nearest to what was typed, if one is near enough to be meant.
+pub fn nearest<'a>(typed: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    valid
+        .into_iter()
+        .map(|word| (strsim::damerau_levenshtein(typed, word), word))
+        .filter(|(distance, word)| *distance <= 1 + word.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
