@@ -1,1 +1,4 @@
-//! x
+//! What runs on a developer's machine: the client of a server's API, the deploy flow, and `dev`.
+//! Prints nothing, reads no environment and never exits: whoever calls it does.
+
+pub mod api;

@@ -1,0 +1,287 @@
+//! The laptop's client of a server's `/v1`: typed calls over TCP, TLS or a Unix socket.
+//! Knows the wire and nothing of folders, builds or terminals.
+
+mod address;
+mod answers;
+mod error;
+mod lines;
+mod web;
+
+pub use address::{Address, AddressError};
+pub use answers::{
+    Activated, Created, CreatedToken, FunctionInfo, FunctionList, FunctionSummary, HandlerError,
+    Invocations, Invoked, Sampled, ServerInfo, SettingValue, Token, TokenList, Uploaded,
+    VersionRow, WorkerCounts,
+};
+pub use error::{ApiError, ErrorBody};
+pub use lines::{LogLines, LogQuery};
+pub use web::{WebAnswer, WebRequest};
+
+use bytes::Bytes;
+use model::{Digest, FunctionId, Kind, Name, SettingsPatch, VersionNumber};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A server's API. Clones share one pool of connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    address: Address,
+    token: Option<String>,
+}
+
+/// What a new version is made of, besides the bundle that was uploaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewVersion {
+    /// Digest of the bundle.
+    pub bundle: Digest,
+    /// The module inside the bundle.
+    pub entry: String,
+    /// The shape of the handler.
+    pub kind: Kind,
+    /// The settings as they were written.
+    pub settings: SettingsPatch,
+}
+
+#[derive(Serialize)]
+struct NewToken<'a> {
+    role: &'a str,
+    expires_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Target {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+}
+
+impl Client {
+    /// A client of the server at `address`, with a bearer token if there is one. Connects at the first call.
+    pub fn new(address: Address, token: Option<String>) -> Result<Client, ApiError> {
+        let http = address::connector(&address).map_err(|error| ApiError::Setup {
+            server: address.to_string(),
+            error,
+        })?;
+        Ok(Client {
+            http,
+            address,
+            token,
+        })
+    }
+
+    /// Where this client's server is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What the server says of itself.
+    pub async fn server(&self) -> Result<ServerInfo, ApiError> {
+        self.get("/v1/server").await
+    }
+
+    /// The functions of one project, or of all.
+    pub async fn functions(
+        &self,
+        project: Option<&Name>,
+    ) -> Result<Vec<FunctionSummary>, ApiError> {
+        let project = project.map_or("-", Name::as_str);
+        let list: FunctionList = self
+            .get(&format!("/v1/projects/{project}/functions"))
+            .await?;
+        Ok(list.functions)
+    }
+
+    /// One function with its settings and limits.
+    pub async fn function(&self, function: &FunctionId) -> Result<FunctionInfo, ApiError> {
+        self.get(&path(function, "")).await
+    }
+
+    /// The versions of a function, newest first.
+    pub async fn versions(&self, function: &FunctionId) -> Result<Vec<VersionRow>, ApiError> {
+        self.get(&path(function, "/versions")).await
+    }
+
+    /// Whether the server has this bundle already.
+    pub async fn has_bundle(&self, digest: &Digest) -> Result<bool, ApiError> {
+        let request = self.request(Method::HEAD, &format!("/v1/bundles/{digest}"));
+        let response = self.answer(request).await?;
+        match response.status().as_u16() {
+            200 => Ok(true),
+            404 => Ok(false),
+            _ => Err(self.refusal(response).await),
+        }
+    }
+
+    /// Uploads a bundle as tar.zst. The server hashes it again.
+    pub async fn put_bundle(&self, digest: &Digest, packed: Bytes) -> Result<Uploaded, ApiError> {
+        let request = self
+            .request(Method::PUT, &format!("/v1/bundles/{digest}"))
+            .header("content-type", "application/zstd")
+            .body(packed);
+        self.read(request).await
+    }
+
+    /// Makes a version of an uploaded bundle; the same one again answers with the version that exists.
+    pub async fn create_version(
+        &self,
+        function: &FunctionId,
+        version: &NewVersion,
+    ) -> Result<Created, ApiError> {
+        let request = self.request(Method::POST, &path(function, "/versions"));
+        self.read(request.json(version)).await
+    }
+
+    /// Points `current` at a version.
+    pub async fn activate(
+        &self,
+        function: &FunctionId,
+        version: VersionNumber,
+    ) -> Result<Activated, ApiError> {
+        let request = self.request(Method::PUT, &path(function, "/aliases/current"));
+        let target = Target {
+            version: Some(version.to_string()),
+        };
+        self.read(request.json(&target)).await
+    }
+
+    /// Points `current` at `version`, or at what was current before. `version` is `v7`, `7` or a digest prefix.
+    pub async fn rollback(
+        &self,
+        function: &FunctionId,
+        version: Option<String>,
+    ) -> Result<Activated, ApiError> {
+        let request = self.request(Method::POST, &path(function, "/rollback"));
+        self.read(request.json(&Target { version })).await
+    }
+
+    /// Invokes with an event, which must be JSON, and waits for the outcome.
+    pub async fn invoke(&self, function: &FunctionId, event: Bytes) -> Result<Invoked, ApiError> {
+        let request = self
+            .request(Method::POST, &path(function, "/invoke"))
+            .header("content-type", "application/json")
+            .body(event);
+        self.read(request).await
+    }
+
+    /// Sends a web request to a function through the gateway.
+    pub async fn web(&self, request: WebRequest) -> Result<WebAnswer, ApiError> {
+        let WebRequest {
+            method,
+            path,
+            headers,
+            body,
+        } = request;
+        let mut out = self.request(method, &path);
+        for (name, value) in headers {
+            out = out.header(name, value);
+        }
+        let response = self.answer(out.body(body)).await?;
+        Ok(WebAnswer::new(response, self.address.to_string()))
+    }
+
+    /// Log lines of a function, oldest first; with `follow` the stream goes on until the server ends it.
+    pub async fn logs(
+        &self,
+        function: &FunctionId,
+        query: &LogQuery,
+    ) -> Result<LogLines, ApiError> {
+        let rest = format!("/logs?{}", query.text());
+        let request = self.request(Method::GET, &path(function, &rest));
+        let response = self.answer(request).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        Ok(LogLines::new(response, self.address.to_string()))
+    }
+
+    /// The last `limit` records, newest first.
+    pub async fn invocations(
+        &self,
+        function: &FunctionId,
+        failed_only: bool,
+        limit: u32,
+    ) -> Result<Invocations, ApiError> {
+        let failed = if failed_only { "&failed=1" } else { "" };
+        self.get(&path(
+            function,
+            &format!("/invocations?limit={limit}{failed}"),
+        ))
+        .await
+    }
+
+    /// Makes a token. It is shown once, here.
+    pub async fn create_token(
+        &self,
+        role: &str,
+        expires_ms: Option<u64>,
+    ) -> Result<CreatedToken, ApiError> {
+        let request = self.request(Method::POST, "/v1/tokens");
+        self.read(request.json(&NewToken { role, expires_ms }))
+            .await
+    }
+
+    /// Every token, without its secret.
+    pub async fn tokens(&self) -> Result<Vec<Token>, ApiError> {
+        let list: TokenList = self.get("/v1/tokens").await?;
+        Ok(list.tokens)
+    }
+
+    /// Ends a token.
+    pub async fn revoke_token(&self, id: &str) -> Result<(), ApiError> {
+        let request = self.request(Method::DELETE, &format!("/v1/tokens/{id}"));
+        let response = self.answer(request).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(self.refusal(response).await)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, self.address.join(path));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.read(self.request(Method::GET, path)).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Response, ApiError> {
+        request
+            .send()
+            .await
+            .map_err(|error| ApiError::of_request(self.address.to_string(), error))
+    }
+
+    /// Sends, and reads a success as `T`.
+    async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
+        let response = self.answer(request).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let server = self.address.to_string();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| ApiError::of_request(server.clone(), error))?;
+        serde_json::from_slice(&body).map_err(|error| ApiError::Unreadable {
+            server,
+            what: error.to_string(),
+        })
+    }
+
+    /// What a status that is no success says.
+    async fn refusal(&self, response: Response) -> ApiError {
+        let status = response.status().as_u16();
+        let body = response.bytes().await.unwrap_or_default();
+        ApiError::of_answer(self.address.to_string(), status, &body)
+    }
+}
+
+/// `/v1/projects/P/functions/F` and what follows it. Names need no escaping.
+fn path(function: &FunctionId, rest: &str) -> String {
+    let FunctionId { project, name } = function;
+    format!("/v1/projects/{project}/functions/{name}{rest}")
+}
