@@ -1,0 +1,186 @@
+//! Names, papers and promises: what a reader of the repository meets before any code.
+
+use std::{collections::BTreeSet, fs};
+
+use regex::Regex;
+
+use super::none;
+use super::source::{Finding, every_path, every_rust, every_text, line_of, root};
+
+/// Names that say nothing about what they hold.
+const BANNED: [&str; 12] = [
+    "common", "util", "utils", "helper", "helpers", "shared", "misc", "types", "manager",
+    "managers", "mod", "imp",
+];
+
+#[test]
+fn nothing_has_a_name_that_says_nothing() {
+    let stem = |path: &str| {
+        path.rsplit('/')
+            .next()
+            .unwrap_or(path)
+            .split('.')
+            .next()
+            .unwrap_or("")
+            .to_owned()
+    };
+    let mut findings: Vec<Finding> = every_path()
+        .into_iter()
+        .filter(|path| BANNED.contains(&stem(path).as_str()))
+        .collect();
+    let module = Regex::new(r"\bmod\s+(\w+)").expect("a valid pattern");
+    for file in every_rust() {
+        let code = file.code();
+        let named = module
+            .captures_iter(&code)
+            .filter(|found| BANNED.contains(&&found[1]));
+        findings.extend(named.map(|found| {
+            file.at(
+                line_of(&code, found.get(0).map_or(0, |m| m.start())),
+                &found[0],
+            )
+        }));
+    }
+    none("find the noun", findings);
+}
+
+#[test]
+fn nothing_is_left_to_be_done_in_a_comment() {
+    let marks = Regex::new(concat!(
+        r"\b(TO",
+        "DO|FIX",
+        "ME|XX",
+        r#"X)\b|^description = "to"#,
+        r#"do""#
+    ))
+    .expect("a valid pattern");
+    let findings = every_text()
+        .iter()
+        .filter(|file| !file.path.ends_with(".lock"))
+        .flat_map(|file| {
+            let lines = file
+                .text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| marks.is_match(line));
+            lines
+                .map(|(index, line)| file.at(index + 1, line))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    none("do it, or open an issue", findings);
+}
+
+#[test]
+fn no_file_names_a_machine_or_a_registry() {
+    // In pieces, so that this file does not find itself.
+    let machines = concat!(
+        r"(^|[\s\x22'=(`])/(ro",
+        r"ot|wo",
+        r"rk|ho",
+        r"me/\w+|Us",
+        r"ers/\w+)/"
+    );
+    let registries = concat!(
+        r"\b(registry\.npm",
+        r"js\.org|index\.crates",
+        r"\.io|static\.crates",
+        r"\.io|py",
+        r"pi\.org|proxy\.go",
+        r"lang\.org)\b"
+    );
+    let pattern = Regex::new(&format!("{machines}|{registries}")).expect("a valid pattern");
+    let findings = every_text()
+        .iter()
+        .flat_map(|file| {
+            let lines = file
+                .text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| pattern.is_match(line));
+            lines
+                .map(|(index, line)| file.at(index + 1, line))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    none("the repository works anywhere", findings);
+}
+
+#[test]
+fn every_library_says_why_it_is_here() {
+    let manifest =
+        fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let declared = manifest
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .expect("a table of dependencies");
+    let declared = declared.split("\n[").next().unwrap_or(declared);
+    let mut reason_above = false;
+    let mut findings = Vec::new();
+    for line in declared.lines() {
+        // A family pinned together shares the reason of its first line; our own rooms need none.
+        let family = line.starts_with("oxc_") || line.contains("path = \"crates/");
+        if line.contains(" = ") && !line.contains(" # ") && !family && !reason_above {
+            findings.push(line.to_owned());
+        }
+        reason_above = line.starts_with("# why: ");
+    }
+    none("one line, one reason", findings);
+}
+
+#[test]
+fn every_promise_in_the_coverage_names_a_test_that_exists() {
+    let path = "docs/coverage.md";
+    let text =
+        fs::read_to_string(root().join(path)).unwrap_or_else(|_| panic!("{path} is missing"));
+    let tests = names_of_tests();
+    let named =
+        Regex::new(r"`(?:[\w/.-]+::)*([a-z][a-z0-9_]*_[a-z0-9_]+)`").expect("a valid pattern");
+    let mut findings = Vec::new();
+    for (index, row) in rows(&text) {
+        let proof = row.last().map_or("", |cell| cell.trim());
+        let not = proof.to_lowercase();
+        let names: Vec<&str> = named
+            .captures_iter(proof)
+            .filter_map(|found| Some(found.get(1)?.as_str()))
+            .collect();
+        if names.is_empty() && !not.starts_with("not") && !not.starts_with("later") {
+            findings.push(format!(
+                "{path}:{index}: name a test in backticks, or begin with \"not\": {proof}"
+            ));
+        }
+        let unknown = names.into_iter().filter(|name| !tests.contains(*name));
+        findings.extend(unknown.map(|name| format!("{path}:{index}: no test is called {name}")));
+    }
+    none("the last column of each row is its proof", findings);
+}
+
+/// The rows of every Markdown table, without its head: line number and cells.
+fn rows(text: &str) -> Vec<(usize, Vec<&str>)> {
+    let mut rows = Vec::new();
+    let mut in_body = false;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if !line.starts_with('|') {
+            in_body = false;
+        } else if line.chars().all(|c| "|-: ".contains(c)) {
+            in_body = true;
+        } else if in_body {
+            rows.push((index + 1, line.trim_matches('|').split('|').collect()));
+        }
+    }
+    rows
+}
+
+/// Every `#[test]`, of whatever kind, by the name of its function.
+fn names_of_tests() -> BTreeSet<String> {
+    let test =
+        Regex::new(r"#\[(?:\w+::)?test[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*(?:async\s+)?fn\s+(\w+)")
+            .expect("a valid pattern");
+    let mut names = BTreeSet::new();
+    for file in every_rust() {
+        let code = file.code();
+        names.extend(test.captures_iter(&code).map(|found| found[1].to_owned()));
+    }
+    names
+}
