@@ -29,9 +29,8 @@ pub fn root() -> PathBuf {
 
 /// Every folder and file, as paths from the root; what is built, installed or measured is left out.
 pub fn every_path() -> Vec<String> {
-    const NOT_OURS: [&str; 7] = [
+    const NOT_OURS: [&str; 6] = [
         ".git",
-        "target",
         "node_modules",
         ".bungee",
         "dist",
@@ -42,10 +41,12 @@ pub fn every_path() -> Vec<String> {
     while let Some(folder) = open.pop() {
         let entries = fs::read_dir(&folder).expect("a folder of the repository can be read");
         for entry in entries.map(|entry| entry.expect("a folder can be listed")) {
-            if NOT_OURS.iter().any(|name| entry.file_name() == *name) {
+            let path = entry.path();
+            // Cargo marks its target folder, whatever it is called.
+            let built = path.join("CACHEDIR.TAG").exists();
+            if built || NOT_OURS.iter().any(|name| entry.file_name() == *name) {
                 continue;
             }
-            let path = entry.path();
             let relative = path.strip_prefix(&root).expect("found below the root");
             found.push(relative.to_string_lossy().replace('\\', "/"));
             if entry.file_type().expect("an entry has a type").is_dir() {
@@ -155,6 +156,23 @@ impl Source {
 /// The line, from 1, that byte `at` stands on.
 pub fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
+}
+
+/// The first character behind the brackets that open at `at`, closing ones of calls around it left out.
+pub fn after_brackets(code: &str, at: usize) -> Option<char> {
+    let mut depth = 0_usize;
+    let mut rest = code[at..].chars().filter(|c| !c.is_whitespace());
+    for c in rest.by_ref() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    rest.find(|c| *c != ')')
 }
 
 /// Blanks every item behind `#[cfg(test)]`.
