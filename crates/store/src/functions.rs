@@ -1,0 +1,214 @@
+//! Functions: that they exist, whether they are enabled, what is current.
+
+use std::collections::BTreeMap;
+
+use model::{FunctionId, Timestamp, VersionNumber};
+use sqlx::{Connection, Row, SqliteConnection, query, query_scalar, sqlite::SqliteRow};
+
+use crate::{
+    Store, StoreError, Version,
+    environment::env_of,
+    error::Trip,
+    versions::{number_of, version_of},
+};
+
+/// A function that was registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its project and name.
+    pub id: FunctionId,
+    /// Whether it may be invoked.
+    pub enabled: bool,
+    /// The version that the alias `current` points at; `None` until the first deployment.
+    pub current: Option<VersionNumber>,
+    /// When `current` was last pointed elsewhere.
+    pub deployed_at: Option<Timestamp>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When anything about it changed last.
+    pub updated_at: Timestamp,
+}
+
+/// All that is needed to serve a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentFunction {
+    /// The function.
+    pub function: Function,
+    /// Its current version, whole.
+    pub version: Option<Version>,
+    /// The server's overrides of its environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// Registers a function; `true` if it was not there before.
+    pub async fn create_function(&self, id: &FunctionId) -> Result<bool, StoreError> {
+        let (attempt, id, now) = (format!("register {id} in"), id.clone(), self.now());
+        self.meta()
+            .write(attempt, move |conn| Box::pin(create(conn, id, now)))
+            .await
+    }
+
+    /// Every function, by project and name.
+    pub async fn functions(&self) -> Result<Vec<Function>, StoreError> {
+        self.meta()
+            .read("list the functions of", |conn| Box::pin(all(conn)))
+            .await
+    }
+
+    /// One function, if it is there.
+    pub async fn function(&self, id: &FunctionId) -> Result<Option<Function>, StoreError> {
+        let (attempt, id) = (format!("look up {id} in"), id.clone());
+        self.meta()
+            .read(attempt, move |conn| Box::pin(one(conn, id)))
+            .await
+    }
+
+    /// Every function with its current version and overrides, as of one moment: the route table at start.
+    pub async fn all_current(&self) -> Result<Vec<CurrentFunction>, StoreError> {
+        self.meta()
+            .read("load the functions of", |conn| Box::pin(current(conn)))
+            .await
+    }
+
+    /// Enables or disables a function; `false` if it was so already.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`].
+    pub async fn set_enabled(&self, id: &FunctionId, enabled: bool) -> Result<bool, StoreError> {
+        let (attempt, id, now) = (format!("change {id} in"), id.clone(), self.now());
+        self.meta()
+            .write(attempt, move |conn| {
+                Box::pin(enable(conn, id, enabled, now))
+            })
+            .await
+    }
+}
+
+const SELECT: &str = "SELECT f.key, f.project, f.name, f.enabled, a.version, a.pointed_at, \
+    f.created_at, f.updated_at \
+    FROM functions f LEFT JOIN aliases a ON a.function = f.key AND a.name = 'current' ";
+
+fn function_of(row: &SqliteRow) -> Result<Function, Trip> {
+    Ok(Function {
+        id: FunctionId {
+            project: parsed(row.try_get(1)?, "a project's name")?,
+            name: parsed(row.try_get(2)?, "a function's name")?,
+        },
+        enabled: row.try_get(3)?,
+        current: row
+            .try_get::<Option<i64>, _>(4)?
+            .map(number_of)
+            .transpose()?,
+        deployed_at: row.try_get::<Option<i64>, _>(5)?.map(Timestamp),
+        created_at: Timestamp(row.try_get(6)?),
+        updated_at: Timestamp(row.try_get(7)?),
+    })
+}
+
+/// Reads a word that this program wrote.
+pub(crate) fn parsed<T: std::str::FromStr>(text: &str, expected: &'static str) -> Result<T, Trip> {
+    text.parse().map_err(|_| Trip::unreadable(text, expected))
+}
+
+async fn create(conn: &mut SqliteConnection, id: FunctionId, now: Timestamp) -> Result<bool, Trip> {
+    let inserted = query(
+        "INSERT INTO functions (project, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?3) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(id.project.as_str())
+    .bind(id.name.as_str())
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(inserted.rows_affected() > 0)
+}
+
+async fn all(conn: &mut SqliteConnection) -> Result<Vec<Function>, Trip> {
+    let mut sql = sqlx::QueryBuilder::new(SELECT);
+    let rows = sql
+        .push("ORDER BY f.project, f.name")
+        .build()
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(function_of).collect()
+}
+
+async fn one(conn: &mut SqliteConnection, id: FunctionId) -> Result<Option<Function>, Trip> {
+    let mut sql = sqlx::QueryBuilder::new(SELECT);
+    sql.push("WHERE f.project = ")
+        .push_bind(id.project.as_str().to_owned());
+    sql.push(" AND f.name = ")
+        .push_bind(id.name.as_str().to_owned());
+    let row = sql.build().fetch_optional(conn).await?;
+    row.as_ref().map(function_of).transpose()
+}
+
+async fn current(conn: &mut SqliteConnection) -> Result<Vec<CurrentFunction>, Trip> {
+    let mut moment = conn.begin().await?;
+    let mut sql = sqlx::QueryBuilder::new(SELECT);
+    let rows = sql
+        .push("ORDER BY f.project, f.name")
+        .build()
+        .fetch_all(&mut *moment)
+        .await?;
+    let mut loaded = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let function = function_of(row)?;
+        let key = row.try_get(0)?;
+        let version = match function.current {
+            Some(number) => version_of(&mut moment, &function.id, key, number).await?,
+            None => None,
+        };
+        let env = env_of(&mut moment, key).await?;
+        loaded.push(CurrentFunction {
+            function,
+            version,
+            env,
+        });
+    }
+    moment.commit().await?;
+    Ok(loaded)
+}
+
+async fn enable(
+    conn: &mut SqliteConnection,
+    id: FunctionId,
+    enabled: bool,
+    now: Timestamp,
+) -> Result<bool, Trip> {
+    let key = key_of(conn, &id).await?;
+    let changed = query(
+        "UPDATE functions SET enabled = ?1, updated_at = ?2 WHERE key = ?3 AND enabled <> ?1",
+    )
+    .bind(enabled)
+    .bind(now.0)
+    .bind(key)
+    .execute(conn)
+    .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
+/// The function's key inside the database.
+pub(crate) async fn key_of(conn: &mut SqliteConnection, id: &FunctionId) -> Result<i64, Trip> {
+    query_scalar("SELECT key FROM functions WHERE project = ? AND name = ?")
+        .bind(id.project.as_str())
+        .bind(id.name.as_str())
+        .fetch_optional(conn)
+        .await?
+        .ok_or_else(|| StoreError::NoFunction(id.clone()).into())
+}
+
+/// Notes that something about the function changed.
+pub(crate) async fn touch(
+    conn: &mut SqliteConnection,
+    key: i64,
+    now: Timestamp,
+) -> Result<(), Trip> {
+    query("UPDATE functions SET updated_at = ? WHERE key = ?")
+        .bind(now.0)
+        .bind(key)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
