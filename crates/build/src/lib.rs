@@ -1,1 +1,22 @@
-//! x
+//! Folder → functions → bundles: reads `bungee.toml`, finds entries and kinds, and makes what a deployment uploads.
+//! Used by deploy and by dev. Runs no user code except the user's own `build` command, and knows neither server nor workers.
+
+mod archive;
+mod bun;
+mod bundle;
+mod child;
+mod config;
+mod error;
+mod exports;
+mod files;
+mod kind;
+mod modules;
+mod project;
+mod resolve;
+mod source;
+
+pub use archive::{UnpackError, pack, unpack};
+pub use bundle::{Built, Tools, build};
+pub use error::{BuildError, ConfigError, Place};
+pub use files::{FilesError, manifest_of};
+pub use project::Project;

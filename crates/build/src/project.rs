@@ -1,0 +1,256 @@
+//! A folder as a project: its name, its functions, and which module each of them starts with.
+//! Reads `bungee.toml`, or takes each file of `functions/` for a function; does not look into modules.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use model::{Name, SettingsPatch};
+
+use crate::{
+    config,
+    error::{ConfigError, Place, shown},
+};
+
+/// The file that describes a project.
+const FILE: &str = "bungee.toml";
+
+/// What a module's name may end with, in the order in which files are looked for.
+const MODULES: [&str; 8] = ["ts", "tsx", "mts", "js", "jsx", "mjs", "cts", "cjs"];
+
+/// Files of `functions/` that are functions when there is no `bungee.toml`.
+const FOLDER_MODULES: [&str; 5] = ["ts", "js", "mts", "mjs", "py"];
+
+/// A folder with functions in it.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The folder, as it was named.
+    pub dir: PathBuf,
+    /// The project's name; `default` if the folder gives none.
+    pub name: Name,
+    /// Each function's settings as they are written, defaults not filled in, checked against the default limits.
+    pub functions: BTreeMap<Name, SettingsPatch>,
+    /// Where each key stands, for errors that are found after reading.
+    places: BTreeMap<String, Place>,
+}
+
+impl Project {
+    /// Reads the folder's `bungee.toml`, or its `functions/` if the file is absent or names no function.
+    /// Errors name the file and line, and what was probably meant.
+    pub fn load(dir: &Path) -> Result<Project, ConfigError> {
+        let file = shown(dir, FILE);
+        let text = match fs::read(dir.join(FILE)) {
+            Ok(bytes) => Some(utf8(&file, bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unreadable(&file, &error)),
+        };
+        let mut project = Project {
+            dir: dir.to_owned(),
+            name: Name::default_project(),
+            functions: BTreeMap::new(),
+            places: BTreeMap::new(),
+        };
+        if let Some(text) = &text {
+            let config = config::parse(&file, text)?;
+            project.name = config.project;
+            project.functions = config.functions;
+            project.places = config.places;
+        }
+        if project.functions.is_empty() {
+            project.functions = functions_of_folder(dir)?;
+        }
+        if project.functions.is_empty() {
+            return Err(no_functions(dir, text.is_some()));
+        }
+        for (name, patch) in &project.functions {
+            // The user's own build command may be what makes the entry.
+            if patch.build.is_none() {
+                project.entry(name)?;
+            }
+        }
+        Ok(project)
+    }
+
+    /// The module a function starts with, relative to the folder, `/` between parts.
+    /// Without an `entry`, `functions/NAME`, `src/NAME` and `NAME` are tried with every known ending.
+    pub fn entry(&self, function: &Name) -> Result<String, ConfigError> {
+        let place = |key| config::place(&self.places, function, key);
+        let patch = self.functions.get(function).ok_or_else(|| {
+            ConfigError::new(
+                None,
+                format!(
+                    "there is no function `{function}` in {}",
+                    self.dir.display()
+                ),
+            )
+        })?;
+        let Some(entry) = &patch.entry else {
+            return self.entry_by_name(function);
+        };
+        let parts: Option<Vec<&str>> = Path::new(entry)
+            .components()
+            .filter(|part| !matches!(part, Component::CurDir))
+            .map(|part| match part {
+                Component::Normal(part) => part.to_str(),
+                Component::Prefix(_)
+                | Component::RootDir
+                | Component::CurDir
+                | Component::ParentDir => None,
+            })
+            .collect();
+        let path = match parts {
+            Some(parts) if !parts.is_empty() => parts.join("/"),
+            Some(_) | None => {
+                let message = format!("`entry` is `{entry}`, which does not lie in the folder");
+                return Err(ConfigError::new(place("entry"), message)
+                    .hint("write it relative to the folder, like \"src/hello.ts\""));
+            }
+        };
+        if path.ends_with(".py") {
+            return Err(ConfigError::new(
+                place("entry"),
+                "the `python` runtime arrives later",
+            ));
+        }
+        if !self.dir.join(&path).is_file() {
+            return Err(ConfigError::new(
+                place("entry"),
+                format!("`entry` is `{entry}`, and there is no such file"),
+            ));
+        }
+        Ok(path)
+    }
+
+    fn entry_by_name(&self, function: &Name) -> Result<String, ConfigError> {
+        for folder in ["functions/", "src/", ""] {
+            for ending in MODULES {
+                let path = format!("{folder}{function}.{ending}");
+                if self.dir.join(&path).is_file() {
+                    return Ok(path);
+                }
+            }
+        }
+        let place = config::place(&self.places, function, "entry");
+        let python = ["functions/", "src/", ""]
+            .map(|folder| self.dir.join(format!("{folder}{function}.py")));
+        if python.iter().any(|file| file.is_file()) {
+            return Err(ConfigError::new(
+                place,
+                "the `python` runtime arrives later",
+            ));
+        }
+        let message = format!(
+            "`{function}` has no `entry`, and there is no functions/{function}.ts or src/{function}.ts"
+        );
+        let hint = format!("add `entry = \"src/{function}.ts\"` under `[functions.{function}]`");
+        Err(ConfigError::new(place, message).hint(hint))
+    }
+
+    /// Where a function's key stands in `bungee.toml`, or the table around it; `None` without the file.
+    pub(crate) fn place(&self, function: &Name, key: &str) -> Option<Place> {
+        config::place(&self.places, function, key)
+    }
+}
+
+fn utf8(file: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let text = String::from_utf8_lossy(before);
+        ConfigError::new(
+            Some(Place::line_of(file, &text, text.len())),
+            "this is not UTF-8 text",
+        )
+    })
+}
+
+fn unreadable(what: &str, error: &io::Error) -> ConfigError {
+    ConfigError::new(None, format!("cannot read {what}: {error}"))
+}
+
+/// Each module of `functions/` as a function named by its file.
+fn functions_of_folder(dir: &Path) -> Result<BTreeMap<Name, SettingsPatch>, ConfigError> {
+    let folder = shown(dir, "functions");
+    let entries = match fs::read_dir(dir.join("functions")) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(BTreeMap::new());
+        }
+        Err(error) => return Err(unreadable(&folder, &error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(&folder, &error))?;
+        files.push(PathBuf::from(entry.file_name()));
+    }
+    files.sort();
+    let mut functions = BTreeMap::new();
+    for file in files {
+        let (Some(stem), Some(ending)) = (file.file_stem(), file.extension()) else {
+            continue;
+        };
+        let (stem, ending) = (stem.to_string_lossy(), ending.to_string_lossy());
+        let is_beside = [".d", ".test", ".spec"]
+            .iter()
+            .any(|end| stem.ends_with(end));
+        if !FOLDER_MODULES.contains(&ending.as_ref()) || is_beside {
+            continue;
+        }
+        let place = Some(Place {
+            file: shown(dir, &format!("functions/{}", file.display())),
+            line: 1,
+            column: None,
+        });
+        if ending == "py" {
+            return Err(ConfigError::new(
+                place,
+                "the `python` runtime arrives later",
+            ));
+        }
+        let name = Name::function(&stem).map_err(|error| {
+            ConfigError::new(
+                place.clone(),
+                format!("the file names a function, and {error}"),
+            )
+        })?;
+        let patch = SettingsPatch {
+            entry: Some(format!("functions/{}", file.display())),
+            ..SettingsPatch::default()
+        };
+        if functions.insert(name.clone(), patch).is_some() {
+            return Err(
+                ConfigError::new(place, format!("two files name the function `{name}`"))
+                    .hint("rename one of them, or write a `bungee.toml`"),
+            );
+        }
+    }
+    Ok(functions)
+}
+
+fn no_functions(dir: &Path, has_file: bool) -> ConfigError {
+    let folder = dir.display();
+    if !dir.is_dir() {
+        return ConfigError::new(None, format!("there is no folder {folder}"));
+    }
+    let message = if has_file {
+        format!(
+            "{} names no function, and there is no module in {}",
+            shown(dir, FILE),
+            shown(dir, "functions")
+        )
+    } else {
+        format!("{folder} holds neither `bungee.toml` nor a module in `functions/`")
+    };
+    ConfigError::new(None, message).hint(
+        "write `functions/hello.ts` with `export default () => new Response(\"hello\")`, or name a module in `bungee.toml`: `[functions.hello]` and `entry = \"src/hello.ts\"`",
+    )
+}
+
+#[cfg(test)]
+mod tests;
