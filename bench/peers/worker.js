@@ -1,0 +1,2 @@
+// The hello handler in workerd's words.
+export default { fetch: () => new Response("hello\n") };
