@@ -611,3 +611,45 @@ async fn an_entry_that_leads_out_of_the_folder_is_refused() {
             .starts_with("bungee.toml:2: the entry `hello.ts` lies outside the folder")
     );
 }
+
+// === examples
+
+fn example(name: &str) -> Project {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples")
+        .join(name);
+    Project::load(&folder).unwrap()
+}
+
+#[tokio::test]
+async fn the_hello_example_greets() {
+    let out = tempfile::tempdir().unwrap();
+    let name = "hello".parse().unwrap();
+    let built = build(&example("hello"), &name, out.path(), &Tools::default())
+        .await
+        .unwrap();
+    let done = Done { out, built };
+    assert_eq!(
+        (done.built.entry.as_str(), done.built.kind),
+        ("src/hello.js", Kind::Web)
+    );
+    let greet = |path: &str| {
+        let call = format!(
+            "loaded.default(new Request('http://x{path}'), {{ env: {{ GREETING: 'Hi' }} }})"
+        );
+        done.run(&format!("console.log(await {call}.text())"))
+    };
+    assert_eq!(greet("/functions/hello/Ann"), r#"{"message":"Hi, Ann!"}"#);
+    assert_eq!(greet("/hello/Ann%20Lee"), r#"{"message":"Hi, Ann Lee!"}"#);
+    assert_eq!(greet("/functions/hello"), r#"{"message":"Hi, World!"}"#);
+}
+
+#[test]
+fn the_shop_example_is_a_project() {
+    let shop = example("shop");
+    let names: Vec<&str> = shop.functions.keys().map(Name::as_str).collect();
+    assert_eq!(
+        (shop.name.as_str(), names),
+        ("shop", vec!["orders", "receipt"])
+    );
+}
