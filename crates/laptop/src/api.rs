@@ -9,9 +9,9 @@ mod web;
 
 pub use address::{Address, AddressError};
 pub use answers::{
-    Activated, Created, CreatedToken, FunctionInfo, FunctionList, FunctionSummary, HandlerError,
-    Invocations, Invoked, Sampled, ServerInfo, SettingValue, Token, TokenList, Uploaded,
-    VersionRow, WorkerCounts,
+    Activated, Created, CreatedToken, FunctionInfo, FunctionList, FunctionSummary, Invocations,
+    Invoked, Sampled, ServerInfo, SettingValue, Token, TokenList, Uploaded, VersionRow,
+    WorkerCounts,
 };
 pub use error::{ApiError, ErrorBody};
 pub use lines::{LogLines, LogQuery};

@@ -2,3 +2,4 @@
 //! Prints nothing, reads no environment and never exits: whoever calls it does.
 
 pub mod api;
+pub mod deploy;

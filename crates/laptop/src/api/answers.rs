@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Digest, HandlerFault, InvocationId, Kind, LogLine, Name, Outcome, Record, Route, Runtime,
-    Timestamp, VersionNumber,
+    Digest, InvocationId, Kind, LogLine, Name, Outcome, Record, Route, Runtime, Timestamp,
+    VersionNumber,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+
+use super::ErrorBody;
 
 /// What a server says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,8 +33,8 @@ pub struct ServerInfo {
     pub runtimes: BTreeMap<String, Option<String>>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
 /// The functions of a project.
+#[derive(Debug, Clone, Deserialize)]
 pub struct FunctionList {
     /// Sorted by project and name.
     pub functions: Vec<FunctionSummary>,
@@ -173,7 +175,7 @@ pub struct Uploaded {
 }
 
 /// A version that exists now.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Created {
     /// Its ordinal.
     pub version: VersionNumber,
@@ -194,22 +196,6 @@ pub struct Activated {
     pub changed: bool,
 }
 
-/// Why an invocation failed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct HandlerError {
-    /// The stable type.
-    #[serde(rename = "type")]
-    pub error_type: String,
-    /// One clear line.
-    pub message: String,
-    /// The next step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// What the handler threw.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<HandlerFault>,
-}
-
 /// How an invocation went.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Invoked {
@@ -228,7 +214,7 @@ pub struct Invoked {
     pub status: Option<u16>,
     /// Why it failed.
     #[serde(default)]
-    pub error: Option<HandlerError>,
+    pub error: Option<ErrorBody>,
     /// What it logged.
     #[serde(default)]
     pub logs: Vec<LogLine>,

@@ -16,6 +16,9 @@ pub struct ErrorBody {
     /// The invocation that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invocation_id: Option<String>,
+    /// Where the type is explained; what is an error of ours always says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<String>,
     /// What the handler threw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<model::HandlerFault>,

@@ -51,8 +51,8 @@ impl WebAnswer {
         let body = self.response.bytes().await;
         let body = body.map_err(|error| ApiError::of_request(self.server, error))?;
         Ok(match serde_json::from_slice::<ErrorAnswer>(&body) {
-            Ok(answer) => Ok(answer.error),
-            Err(_) => Err(body),
+            Ok(answer) if answer.error.docs.is_some() => Ok(answer.error),
+            Ok(_) | Err(_) => Err(body),
         })
     }
 }
