@@ -1,1 +1,28 @@
-//! x
+//! Starts, watches and stops the processes that run user code, and exchanges invocations with them.
+//! Knows nothing of routes, callers or the database.
+
+mod blank;
+mod body;
+mod exchange;
+mod house;
+mod output;
+mod owner;
+mod pool;
+mod process;
+mod runtime;
+mod slots;
+mod spawner;
+mod start;
+mod trace;
+mod version;
+mod watch;
+mod worker;
+
+pub use body::{Body, BodyError, Streamed};
+pub use exchange::Answer;
+pub use house::{LogSink, Options, Workers};
+pub use pool::{Counts, Lease, Pool};
+pub use runtime::find_program;
+pub use spawner::run_sentinel;
+pub use version::Version;
+pub use worker::WorkerRef;

@@ -1,0 +1,203 @@
+// The bootstrap of a Bun worker: loads the function, serves it on a Unix socket, and says what it logs on descriptor 3.
+// The wire is described in docs/protocol.md. What runs for each request is kept as small as it can be.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import { writeSync } from "node:fs";
+
+const CONTROL = 3;
+const boot = JSON.parse(process.env.BUNGEE_BOOT);
+delete process.env.BUNGEE_BOOT;
+
+/** Holds the Request of the running invocation; its id is read only when something is logged. */
+const current = new AsyncLocalStorage();
+
+/** Handlers that run right now, those whose caller has left included. */
+let running = 0;
+
+/** Writes one control line, all of it, before going on: the process may die next. */
+function tell(line) {
+  let bytes = Buffer.from(JSON.stringify(line) + "\n");
+  while (bytes.length > 0) {
+    bytes = bytes.subarray(writeSync(CONTROL, bytes));
+  }
+}
+
+/** Any thrown value in the shape of a fault. */
+function describe(thrown) {
+  if (thrown instanceof Error || (thrown && typeof thrown === "object" && typeof thrown.stack === "string")) {
+    const errorType = String(thrown.name || thrown.constructor?.name || "Error");
+    return { errorType, message: String(thrown.message ?? ""), stack: String(thrown.stack ?? "") };
+  }
+  return { errorType: "Error", message: typeof thrown === "string" ? thrown : inspect(thrown) };
+}
+
+let util;
+function inspect(...values) {
+  util ??= require("node:util");
+  return util.format(...values);
+}
+
+function log(level, text) {
+  const request = current.getStore();
+  tell(request ? { t: "log", id: request.headers.get("x-invocation-id"), level, text } : { t: "log", level, text });
+}
+
+for (const [method, level] of [
+  ["log", "info"],
+  ["info", "info"],
+  ["warn", "warn"],
+  ["error", "error"],
+  ["debug", "debug"],
+]) {
+  console[method] = (...values) => log(level, inspect(...values));
+}
+console.trace = (...values) => log("trace", inspect(...values) + "\n" + new Error().stack.split("\n").slice(2).join("\n"));
+
+for (const [stream, level] of [
+  [process.stdout, "info"],
+  [process.stderr, "warn"],
+]) {
+  stream.write = (chunk, encoding, callback) => {
+    const text = typeof chunk === "string" ? chunk : Buffer.from(chunk).toString();
+    log(level, text.endsWith("\n") ? text.slice(0, -1) : text);
+    const done = typeof encoding === "function" ? encoding : callback;
+    if (done) queueMicrotask(done);
+    return true;
+  };
+}
+
+/** An error that nobody caught ends the worker, as it would end any process; the server learns which one it was. */
+function fatal(thrown) {
+  tell({ t: "fatal", error: describe(thrown) });
+  process.exit(1);
+}
+process.on("uncaughtException", fatal);
+process.on("unhandledRejection", fatal);
+
+function fault(thrown) {
+  return new Response(JSON.stringify(describe(thrown)), { status: 500, headers: { "x-bungee-fault": boot.nonce } });
+}
+
+/** The handler of the module: the export that was asked for, else the default export, else `handler`. */
+function findHandler(module) {
+  const inner = module.default;
+  let found = boot.handler
+    ? (module[boot.handler] ?? inner?.[boot.handler])
+    : (module.default ?? module.handler);
+  if (found && typeof found === "object") {
+    found = typeof found.fetch === "function" ? found.fetch.bind(found) : (found.handler ?? found.default);
+  }
+  if (typeof found === "function") return found;
+  const names = Object.keys(module).join(", ") || "nothing";
+  const wanted = boot.handler ? `no function \`${boot.handler}\`` : "no handler";
+  throw Object.assign(new Error(`the module exports ${wanted}; it exports: ${names}`), { name: "HandlerNotFound", stack: "" });
+}
+
+function notAResponse(value) {
+  const what = value === null ? "null" : typeof value === "object" ? `an object of ${value.constructor?.name ?? "no class"}` : typeof value;
+  return fault(Object.assign(new TypeError(`the handler returned ${what}, not a Response`), { stack: "" }));
+}
+
+async function settle(promise) {
+  try {
+    const response = await promise;
+    return response instanceof Response ? response : notAResponse(response);
+  } catch (thrown) {
+    return fault(thrown);
+  } finally {
+    running--;
+  }
+}
+
+function serveWeb(handler) {
+  return (request) => {
+    if (boot.has_params) {
+      const params = request.headers.get("x-bungee-params");
+      if (params) request.params = JSON.parse(params);
+    }
+    running++;
+    let response;
+    try {
+      response = current.run(request, handler, request);
+    } catch (thrown) {
+      running--;
+      return fault(thrown);
+    }
+    if (response instanceof Response) {
+      running--;
+      return response;
+    }
+    if (typeof response?.then === "function") return settle(response);
+    running--;
+    return notAResponse(response);
+  };
+}
+
+/** The Lambda context of JavaScript, and our own names beside it. */
+function contextOf(headers) {
+  const deadline = Number(headers.get("x-bungee-deadline"));
+  const id = headers.get("x-invocation-id");
+  return {
+    functionName: boot.function,
+    functionVersion: boot.version,
+    memoryLimitInMB: String(boot.memory_mb),
+    awsRequestId: id,
+    callbackWaitsForEmptyEventLoop: false,
+    getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
+    projectId: boot.project,
+    invocationId: id,
+    timestamp: new Date().toISOString(),
+    trigger: headers.get("x-bungee-trigger") ?? "http",
+  };
+}
+
+/** Calls `handler(event, context)`, or with Node's callback when the handler takes one. */
+function callEvent(handler, event, context) {
+  if (handler.length < 3) return handler(event, context);
+  return new Promise((resolve, reject) => {
+    const returned = handler(event, context, (error, result) => (error ? reject(error) : resolve(result)));
+    if (typeof returned?.then === "function") returned.then(resolve, reject);
+  });
+}
+
+function serveEvent(handler) {
+  return async (request) => {
+    running++;
+    try {
+      const event = await request.json();
+      const result = await current.run(request, callEvent, handler, event, contextOf(request.headers));
+      return new Response(JSON.stringify(result) ?? "null", { headers: { "content-type": "application/json" } });
+    } catch (thrown) {
+      return fault(thrown);
+    } finally {
+      running--;
+    }
+  };
+}
+
+let serve;
+try {
+  const handler = findHandler(await import(boot.entry));
+  serve = boot.kind === "web" ? serveWeb(handler) : serveEvent(handler);
+} catch (thrown) {
+  const first = thrown?.errors?.[0] ?? thrown;
+  tell({ t: "init-error", error: describe(first) });
+  process.exit(1);
+}
+
+Bun.serve({
+  unix: boot.socket,
+  // The server enforces its own limits on time and size, and says so; Bun must not cut in before it.
+  idleTimeout: 0,
+  maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+  development: false,
+  routes: { [`/${boot.nonce}/ping`]: () => new Response(String(running)) },
+  fetch: serve,
+  error: fault,
+});
+tell({ t: "ready" });
+
+// The lifeline: its end means that the server is gone.
+setTimeout(() => {
+  process.stdin.on("end", () => process.exit(0)).on("error", () => {}).resume();
+}, 100);

@@ -1,0 +1,407 @@
+//! One invocation's exchange with its worker: HTTP/1.1 over the slot's own connection.
+//! The connection is driven by the task that waits for the answer, so nothing is handed between tasks.
+
+use std::{
+    future::Future,
+    mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::HeaderName};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use model::{ErrorType, Failure, HandlerFault, InvocationId};
+use tokio::net::UnixStream;
+
+use crate::{
+    body::{Body, BodyError},
+    pool::Lease,
+    trace,
+    worker::{Cause, WorkerRef, timed_out},
+};
+
+/// When the invocation will have run for `timeout`, in Unix milliseconds.
+const DEADLINE: HeaderName = HeaderName::from_static("x-bungee-deadline");
+
+/// Marks a fault of the handler; its value is the worker's nonce.
+const FAULT: HeaderName = HeaderName::from_static("x-bungee-fault");
+
+/// Largest description of a fault that is read.
+const FAULT_MAX: usize = 1 << 20;
+
+/// How often an invocation that no worker has seen is given to another worker.
+const RESENDS: u32 = 3;
+
+/// One connection to a worker: the sending half, and the half that moves the bytes.
+pub struct Conn {
+    sender: SendRequest<Body>,
+    driver: http1::Connection<TokioIo<UnixStream>, Body>,
+    is_dead: bool,
+}
+
+impl Conn {
+    /// Prepares a connection on a connected socket.
+    pub async fn new(stream: UnixStream) -> hyper::Result<Conn> {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(256 << 10);
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+        Ok(Conn {
+            sender,
+            driver,
+            is_dead: false,
+        })
+    }
+
+    /// Moves bytes as far as they go.
+    fn drive(&mut self, context: &mut Context<'_>) {
+        if !self.is_dead {
+            self.is_dead = Pin::new(&mut self.driver).poll(context).is_ready();
+        }
+    }
+
+    /// Sends one request and waits for the head of its answer; for requests of the server's own.
+    pub async fn ask(&mut self, request: Request<Body>) -> hyper::Result<Response<Bytes>> {
+        let mut response = pin!(self.sender.send_request(request));
+        let head = std::future::poll_fn(|context| {
+            if !self.is_dead {
+                self.is_dead = Pin::new(&mut self.driver).poll(context).is_ready();
+            }
+            response.as_mut().poll(context)
+        })
+        .await?;
+        let (parts, body) = head.into_parts();
+        let mut body = pin!(body.collect());
+        let whole = std::future::poll_fn(|context| {
+            self.drive(context);
+            body.as_mut().poll(context)
+        })
+        .await?;
+        Ok(Response::from_parts(parts, whole.to_bytes()))
+    }
+}
+
+/// What became of a request that was to be sent.
+enum Sent {
+    /// The head of the answer.
+    Head(Response<Incoming>),
+    /// No byte of it reached the worker.
+    Unsent(Request<Body>),
+    /// The invocation failed.
+    Failed(Failure),
+    /// The connection broke after the worker may have seen it.
+    Broken,
+}
+
+/// An invocation that holds a slot and talks to the worker. Dropped before the end, it means that the caller left.
+struct Exchange {
+    lease: Option<Lease>,
+    conn: Option<Conn>,
+}
+
+impl Exchange {
+    fn lease(&self) -> &Lease {
+        self.lease
+            .as_ref()
+            .expect("the lease is given back only by `finish` and drop, which consume")
+    }
+
+    /// The exchange ended as it should: the connection goes back to the slot, the slot to the pool.
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            let conn = self
+                .conn
+                .take()
+                .filter(|conn| !conn.is_dead && !conn.sender.is_closed());
+            lease.give_back(conn);
+        }
+    }
+
+    /// It ended otherwise and the worker knows; the connection is not to be used again.
+    fn abandon(&mut self) {
+        self.conn = None;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(None);
+        }
+    }
+
+    fn poll_timed_out(&self, context: &mut Context<'_>) -> bool {
+        let slot = self.lease().slot();
+        slot.waker.register(context.waker());
+        slot.is_timed_out()
+    }
+
+    async fn send(&mut self, request: Request<Body>) -> Sent {
+        let Some(conn) = self.conn.as_mut() else {
+            return Sent::Unsent(request);
+        };
+        let ready = std::future::poll_fn(|context| {
+            conn.drive(context);
+            conn.sender.poll_ready(context)
+        });
+        if ready.await.is_err() {
+            return Sent::Unsent(request);
+        }
+        let mut response = pin!(conn.sender.try_send_request(request));
+        let head = std::future::poll_fn(|context| {
+            let slot = self.lease.as_ref().map(Lease::slot);
+            if let Some(slot) = slot {
+                slot.waker.register(context.waker());
+                if slot.is_timed_out() {
+                    return Poll::Ready(None);
+                }
+            }
+            if let Some(conn) = self.conn.as_mut() {
+                conn.drive(context);
+            }
+            response.as_mut().poll(context).map(Some)
+        });
+        match head.await {
+            None => Sent::Failed(timed_out(self.lease().version().settings.timeout)),
+            Some(Ok(head)) => Sent::Head(head),
+            Some(Err(mut error)) => match error.take_message() {
+                Some(request) => Sent::Unsent(request),
+                None => match body_error(&error.into_error()) {
+                    Some(failure) => Sent::Failed(failure),
+                    None => Sent::Broken,
+                },
+            },
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            // Closing the connection is how the handler's `signal` learns that its caller left.
+            drop(self.conn.take());
+            lease.caller_left();
+        }
+    }
+}
+
+/// The failure of the caller's own body, if that is what broke the exchange.
+fn body_error(error: &hyper::Error) -> Option<Failure> {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(BodyError(failure)) = inner.downcast_ref::<BodyError>() {
+            return Some(failure.clone());
+        }
+        source = inner.source();
+    }
+    None
+}
+
+impl Lease {
+    /// Sends the invocation and waits for the head of its answer.
+    ///
+    /// Dropping the future means that the caller left: the handler's `signal` fires.
+    /// Fails with `HandlerError` and the fault, `FunctionTimeout`, `OutOfMemory`, `WorkerCrashed`, and, when the worker
+    /// died before it saw anything and no other took over, with what [`crate::Pool::acquire`] says.
+    pub async fn send(self, mut request: Request<Body>) -> Result<Response<Answer>, Failure> {
+        let mut lease = self;
+        for _ in 0..RESENDS {
+            let (pool, id) = (lease.pool(), lease.id());
+            let deadline = lease.begin();
+            request
+                .headers_mut()
+                .insert(DEADLINE, HeaderValue::from(deadline.0));
+            let conn = match lease.slot().conn.lock() {
+                Ok(mut conn) => conn.take(),
+                Err(_) => None,
+            };
+            let mut exchange = Exchange {
+                lease: Some(lease),
+                conn,
+            };
+            if exchange
+                .conn
+                .as_ref()
+                .is_none_or(|conn| conn.is_dead || conn.sender.is_closed())
+            {
+                exchange.conn = exchange.lease().connect().await;
+            }
+            match exchange.send(request).await {
+                Sent::Head(head) => return answer(exchange, head).await,
+                Sent::Unsent(back) => {
+                    request = back;
+                    exchange.lease().lost_before_work();
+                    exchange.abandon();
+                }
+                Sent::Failed(failure) => {
+                    if failure.error_type == ErrorType::FunctionTimeout {
+                        exchange.abandon();
+                    }
+                    return Err(failure);
+                }
+                Sent::Broken => return Err(broken(&mut exchange, id).await),
+            }
+            lease = pool.acquire(id).await?;
+        }
+        Err(crate::worker::crashed(
+            "three workers in a row died before they took this invocation",
+        ))
+    }
+}
+
+/// Why the exchange broke; the slot is given back.
+async fn broken(exchange: &mut Exchange, id: InvocationId) -> Failure {
+    let lease = exchange.lease();
+    if lease.slot().is_timed_out() {
+        let failure = timed_out(lease.version().settings.timeout);
+        exchange.abandon();
+        return failure;
+    }
+    let worker = lease.worker();
+    let failure = worker.0.why_lost(id).await;
+    if worker.0.socket.is_none() {
+        worker.0.kill(Cause::Disconnected);
+    }
+    exchange.abandon();
+    failure
+}
+
+/// Turns the head of an answer into the caller's answer, or into the failure that it stands for.
+async fn answer(exchange: Exchange, head: Response<Incoming>) -> Result<Response<Answer>, Failure> {
+    let is_fault = head.status() == StatusCode::INTERNAL_SERVER_ERROR
+        && head
+            .headers()
+            .get(FAULT)
+            .is_some_and(|nonce| nonce.as_bytes() == exchange.lease().worker().0.nonce.as_bytes());
+    let (parts, incoming) = head.into_parts();
+    let answer = Answer {
+        incoming,
+        exchange,
+        failing: None,
+    };
+    if !is_fault {
+        return Ok(Response::from_parts(parts, answer));
+    }
+    let version = answer.exchange.lease().version().clone();
+    let described = Limited::new(answer, FAULT_MAX).collect().await;
+    let fault = described
+        .ok()
+        .and_then(|body| serde_json::from_slice::<HandlerFault>(&body.to_bytes()).ok());
+    let Some(fault) = fault else {
+        return Err(Failure::new(
+            ErrorType::HandlerError,
+            "the handler failed, and its error could not be read",
+        ));
+    };
+    Err(failure_of(trace::remap(fault, &version.dir), &version))
+}
+
+/// The failure that a fault means: engines report their own limits as faults too.
+fn failure_of(fault: HandlerFault, version: &crate::Version) -> Failure {
+    match fault.error_type.as_str() {
+        "FunctionTimeout" => timed_out(version.settings.timeout),
+        "OutOfMemory" => Failure::new(
+            ErrorType::OutOfMemory,
+            format!(
+                "the handler used more memory than its limit, {}",
+                version.settings.memory
+            ),
+        )
+        .hint("raise `memory` in bungee.toml, or use less"),
+        "PayloadTooLarge" => Failure::new(ErrorType::PayloadTooLarge, fault.message.clone()),
+        _ => {
+            let message = match fault.message.as_str() {
+                "" => fault.error_type.clone(),
+                message => format!("{}: {message}", fault.error_type),
+            };
+            Failure::new(ErrorType::HandlerError, message).fault(fault)
+        }
+    }
+}
+
+/// The body of an answer, as it comes. The lease ends with its last byte, or when it is dropped.
+pub struct Answer {
+    incoming: Incoming,
+    exchange: Exchange,
+    /// Set once the body broke: finds out why.
+    failing: Option<Pin<Box<dyn Future<Output = Failure> + Send>>>,
+}
+
+impl Answer {
+    /// The worker that answers.
+    pub fn worker(&self) -> Option<WorkerRef> {
+        self.exchange.lease.as_ref().map(Lease::worker)
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let this = &mut *self;
+        if let Some(failing) = this.failing.as_mut() {
+            let failure = ready!(failing.as_mut().poll(context));
+            this.failing = None;
+            return Poll::Ready(Some(Err(failure)));
+        }
+        if this.exchange.lease.is_none() {
+            return Poll::Ready(None);
+        }
+        if this.exchange.poll_timed_out(context) {
+            let limit = this.exchange.lease().version().settings.timeout;
+            this.exchange.abandon();
+            return Poll::Ready(Some(Err(timed_out(limit))));
+        }
+        if let Some(conn) = this.exchange.conn.as_mut() {
+            conn.drive(context);
+        }
+        match ready!(Pin::new(&mut this.incoming).poll_frame(context)) {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            None => {
+                this.exchange.finish();
+                Poll::Ready(None)
+            }
+            Some(Err(_)) => {
+                let id = this.exchange.lease().id();
+                let mut exchange = mem::replace(
+                    &mut this.exchange,
+                    Exchange {
+                        lease: None,
+                        conn: None,
+                    },
+                );
+                this.failing = Some(Box::pin(async move { broken(&mut exchange, id).await }));
+                self.poll_frame(context)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream() && self.failing.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // A body of known length is often not polled past its last byte.
+        if self.incoming.is_end_stream() {
+            self.exchange.finish();
+        }
+    }
+}
+
+/// Opens a connection to the socket of a worker.
+pub async fn connect(worker: &Arc<crate::worker::Worker>) -> Option<Conn> {
+    let stream = UnixStream::connect(worker.socket.as_ref()?).await.ok()?;
+    Conn::new(stream).await.ok()
+}

@@ -1,0 +1,262 @@
+//! One process of a worker: its descriptors, its folder, and the task that reads it until it is gone.
+
+use std::{
+    fs, io,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt, unix::net::UnixStream as StdUnixStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, OnceLock},
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+use model::{ByteSize, HandlerFault, Runtime};
+use rand::RngCore;
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{PidfdFlags, Signal, pidfd_open},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::{UnixStream, unix::pipe},
+    sync::{mpsc, oneshot},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    exchange::Conn,
+    house::House,
+    output::{self, Reader},
+    runtime::{self, Boot, Load},
+    slots::Gate,
+    spawner::kill_group,
+    worker::{Slot, Worker},
+};
+
+/// What a started process says first: ready, or why not.
+pub type FirstWord = oneshot::Receiver<Result<(), HandlerFault>>;
+
+/// What to start.
+pub struct Plan<'a> {
+    /// Program and arguments, the function's environment included.
+    pub command: Command,
+    /// What runs it.
+    pub runtime: Runtime,
+    /// Limit on its anonymous memory.
+    pub memory: ByteSize,
+    /// Invocations at once.
+    pub concurrency: u32,
+    /// What to load at boot; `None` for a blank isolate child, which gets a connected socket as descriptor 4.
+    pub load: Option<Load<'a>>,
+}
+
+/// A process that was started, and what it says first.
+pub struct Started {
+    /// The worker.
+    pub worker: Arc<Worker>,
+    /// Ready, or why not; gone without a word means that it died.
+    pub first_word: FirstWord,
+}
+
+/// Starts a process and the task that reads it. It is in its own process group, with a scrubbed environment.
+pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
+    let Plan {
+        mut command,
+        runtime,
+        memory,
+        concurrency,
+        load,
+    } = plan;
+    let ordinal = house.ordinal();
+    let folder = house.options.run_dir.join(format!("w{ordinal}"));
+    fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    let nonce = nonce();
+    let socket = load.is_some().then(|| folder.join("s"));
+    runtime::scrub(&mut command, &folder);
+    let boot = Boot {
+        nonce: &nonce,
+        socket: socket.as_deref(),
+        memory_mb: memory.0 >> 20,
+        load,
+    };
+    command.env("BUNGEE_BOOT", serde_json::to_string(&boot)?);
+
+    let (control, control_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut mappings = vec![FdMapping {
+        parent_fd: control_end,
+        child_fd: 3,
+    }];
+    let mut conn = None;
+    if socket.is_none() {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        mappings.push(FdMapping {
+            parent_fd: OwnedFd::from(theirs),
+            child_fd: 4,
+        });
+        conn = Some(
+            Conn::new(UnixStream::from_std(ours)?)
+                .await
+                .map_err(io::Error::other)?,
+        );
+    }
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = house.spawner.spawn(command).await?;
+
+    let slots: Box<[Slot]> = (0..concurrency).map(|_| Slot::default()).collect();
+    if let (Some(conn), Some(slot)) = (conn, slots.first())
+        && let Ok(mut place) = slot.conn.lock()
+    {
+        *place = Some(conn);
+    }
+    let (drain, drains) = mpsc::unbounded_channel();
+    let worker = Arc::new(Worker {
+        ordinal,
+        runtime,
+        pid: child.id(),
+        memory,
+        nonce,
+        socket,
+        folder,
+        version: OnceLock::new(),
+        index: OnceLock::new(),
+        gate: Gate::open(),
+        slots,
+        last: Default::default(),
+        used_at: house.ticks().into(),
+        was_used: false.into(),
+        overdue: OnceLock::new(),
+        cause: OnceLock::new(),
+        fatal: OnceLock::new(),
+        exit: OnceLock::new(),
+        gone: CancellationToken::new(),
+        drain,
+    });
+    house.add(&worker);
+    let pipes = open_pipes(control, &mut child);
+    let (say, first_word) = oneshot::channel();
+    let pipes = match pipes {
+        Ok(pipes) => pipes,
+        Err(error) => {
+            kill_group(worker.pid, Signal::KILL);
+            reap(house, &worker, child);
+            return Err(error);
+        }
+    };
+    house.tasks.spawn(supervise(
+        house.clone(),
+        worker.clone(),
+        child,
+        pipes,
+        drains,
+        say,
+    ));
+    Ok(Started { worker, first_word })
+}
+
+/// What user code cannot know: 128 random bits.
+fn nonce() -> String {
+    let mut bytes = [0; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
+/// Our ends of what the process writes to, and the watch on its life.
+struct Pipes {
+    control: pipe::Receiver,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+    life: AsyncFd<OwnedFd>,
+}
+
+fn open_pipes(control: OwnedFd, child: &mut Child) -> io::Result<Pipes> {
+    let gone = || io::Error::other("the child has no such pipe");
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .ok_or_else(gone)?;
+    let stdout = child.stdout.take().ok_or_else(gone)?;
+    let stderr = child.stderr.take().ok_or_else(gone)?;
+    Ok(Pipes {
+        control: pipe::Receiver::from_owned_fd(control)?,
+        stdout: pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?,
+        stderr: pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?,
+        life: watch_life(pidfd_open(pid, PidfdFlags::empty())?)?,
+    })
+}
+
+/// A process descriptor becomes readable when its process ends (pidfd_open(2)).
+fn watch_life(life: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the returned value and nothing closes or replaces it before.
+    #[expect(
+        unsafe_code,
+        reason = "tokio cannot know that an owned descriptor stays open"
+    )]
+    unsafe {
+        AsyncFd::register_with_interest(life, Interest::READABLE).map_err(io::Error::from)
+    }
+}
+
+/// Reads the process until it is gone, then reaps it. `child` holds the lifeline until then.
+async fn supervise(
+    house: Arc<House>,
+    worker: Arc<Worker>,
+    child: Child,
+    pipes: Pipes,
+    mut drains: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+    say: oneshot::Sender<Result<(), HandlerFault>>,
+) {
+    let Pipes {
+        mut control,
+        mut stdout,
+        mut stderr,
+        life,
+    } = pipes;
+    let mut reader = Reader::new(&house, &worker, say);
+    let mut buffer = vec![0; output::CHUNK];
+    let mut is_open = [true; 3];
+    loop {
+        tokio::select! {
+            biased;
+            ready = control.readable(), if is_open[0] => is_open[0] = ready.is_ok() && reader.control(&control, &mut buffer),
+            ready = stdout.readable(), if is_open[1] => is_open[1] = ready.is_ok() && reader.raw(&stdout, &mut buffer, output::STDOUT),
+            ready = stderr.readable(), if is_open[2] => is_open[2] = ready.is_ok() && reader.raw(&stderr, &mut buffer, output::STDERR),
+            Some(done) = drains.recv() => {
+                reader.drain(&mut control, &mut stdout, &mut stderr, &mut buffer);
+                done.send(()).ok();
+            }
+            _ = life.readable() => break,
+        }
+    }
+    // First whatever it started, so that nobody writes to the pipes any more; then what they still hold.
+    worker.gate.close();
+    kill_group(worker.pid, Signal::KILL);
+    reader.drain(&mut control, &mut stdout, &mut stderr, &mut buffer);
+    reader.finish();
+    drop(reader);
+    reap(&house, &worker, child);
+    drains.close();
+}
+
+/// Takes the exit status and removes what the worker had.
+fn reap(house: &House, worker: &Worker, mut child: Child) {
+    if let Ok(exit) = child.wait() {
+        worker.exit.set(exit).ok();
+    }
+    house.spawner.forget(worker.pid);
+    house.remove(worker);
+    remove_folder(worker.folder.clone());
+    worker.slots.iter().for_each(|slot| slot.waker.wake());
+    worker.gone.cancel();
+}
+
+fn remove_folder(folder: PathBuf) {
+    if let Err(error) = fs::remove_dir_all(&folder)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %folder.display(), %error, "cannot remove the folder of an ended worker");
+    }
+}

@@ -1,0 +1,155 @@
+//! The runtime table: which program runs a version, with which arguments and environment.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use model::{ErrorType, Failure, Runtime};
+use serde::Serialize;
+
+use crate::{house::Options, version::Version};
+
+/// Bun's bootstrap, written to the run folder at the start.
+const BUN_BOOTSTRAP: &str = include_str!("bootstrap/bun.js");
+
+/// What every worker finds on its PATH.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a bootstrap is told, as JSON in `BUNGEE_BOOT`; see docs/protocol.md.
+#[derive(Serialize)]
+pub struct Boot<'a> {
+    /// Marks faults and pings.
+    pub nonce: &'a str,
+    /// Where to listen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<&'a Path>,
+    /// Limit on the worker's memory, in mebibytes.
+    pub memory_mb: u64,
+    /// What to load; absent for a blank isolate child.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load<'a>>,
+}
+
+/// What a worker loads.
+#[derive(Serialize)]
+pub struct Load<'a> {
+    /// The module: a path, for an isolate inside the bundle.
+    pub entry: &'a str,
+    /// Which export.
+    pub handler: Option<&'a str>,
+    /// The shape of the handler.
+    pub kind: model::Kind,
+    /// The function's project.
+    pub project: &'a str,
+    /// The function's name.
+    pub function: &'a str,
+    /// The version.
+    pub version: model::VersionNumber,
+    /// Whether requests may carry parameters of a route.
+    pub has_params: bool,
+    /// Environment that an isolate shows as `context.env`; others have it in their process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<&'a std::collections::BTreeMap<String, String>>,
+}
+
+impl<'a> Load<'a> {
+    /// What to load for this version, its module called `entry`.
+    pub fn of(version: &'a Version, entry: &'a str) -> Load<'a> {
+        Load {
+            entry,
+            handler: version.settings.handler.as_deref(),
+            kind: version.kind,
+            project: version.function.project.as_str(),
+            function: version.function.name.as_str(),
+            version: version.number,
+            has_params: version
+                .settings
+                .routes
+                .iter()
+                .any(|route| route.path().contains([':', '*'])),
+            env: None,
+        }
+    }
+}
+
+/// Empties the run folder and writes the bootstraps.
+pub fn prepare_run_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    fs::write(dir.join("bun.js"), BUN_BOOTSTRAP)
+}
+
+/// The program and arguments for a version's runtime, without environment.
+pub fn command(options: &Options, version: &Version) -> Result<Command, Failure> {
+    match version.settings.runtime {
+        Runtime::Isolate => Ok(isolate_command(options)),
+        Runtime::Bun => {
+            let missing = || {
+                Failure::new(
+                    ErrorType::InitError,
+                    "`bun` is not on PATH, and this function's runtime is `bun`",
+                )
+                .hint("install it with `npm install -g bun`, then start the server again")
+            };
+            let mut command = Command::new(options.bun.as_ref().ok_or_else(missing)?);
+            // Neither a `.env` nor a `bunfig.toml` that lies in a bundle may change the worker behind its settings.
+            command
+                .arg("--no-env-file")
+                .arg("--config=/dev/null")
+                .arg("--no-install")
+                .arg(options.run_dir.join("bun.js"));
+            command
+                .current_dir(&version.dir)
+                .envs(&version.settings.env);
+            Ok(command)
+        }
+        runtime @ (Runtime::Node | Runtime::Python | Runtime::Provided) => Err(Failure::new(
+            ErrorType::ArrivesLater,
+            format!("the runtime `{runtime}` arrives later"),
+        )
+        .hint("use `bun` or `isolate`")),
+    }
+}
+
+/// A blank isolate child.
+pub fn isolate_command(options: &Options) -> Command {
+    let mut command = Command::new(&options.program);
+    command.arg("isolate-worker");
+    command
+}
+
+/// The environment that every worker starts from; the function's own goes on top.
+pub fn scrub(command: &mut Command, folder: &Path) {
+    let own: Vec<_> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    command.env_clear();
+    command
+        .env("PATH", PATH)
+        .env("HOME", folder)
+        .env("TMPDIR", folder)
+        .env("LANG", "C.UTF-8")
+        .env("TZ", "UTC");
+    command.envs(own);
+}
+
+/// Finds an executable file of this name in the folders of `path`, which has the form of `PATH`.
+pub fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .map(|folder| folder.join(name))
+        .find(|candidate| {
+            fs::metadata(candidate)
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
+}
