@@ -8,7 +8,7 @@ use sqlx::{SqliteConnection, query, query_as, query_scalar};
 use super::rows::HOUR_MS;
 use crate::error::Fault;
 
-/// Rows that one step deletes.
+/// Rows that one step deletes, at most: more than one commit brings, or a busy writer would outrun the pruning.
 const ROWS: i64 = 1000;
 
 /// Pages that one step gives back to the file system.
@@ -93,7 +93,7 @@ impl Prune {
                 (used(conn).await? > limit).then_some(Chore::DownTo(limit / 16 * LEFT))
             }
             Chore::DownTo(size) => {
-                let more = used(conn).await? > size && prune_oldest(conn).await?;
+                let more = prune_oldest(conn, size).await?;
                 more.then_some(chore)
             }
             Chore::Shrink => {
@@ -162,21 +162,31 @@ async fn prune_function(
     Ok(most >= ROWS.unsigned_abs())
 }
 
-/// Deletes from whichever table has the older first row; `false` if both are empty.
-async fn prune_oldest(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let (record, line): (Option<i64>, Option<i64>) = query_as(
+/// Deletes from whichever table has the older first row; `false` once all takes no more than `size` bytes.
+async fn prune_oldest(conn: &mut SqliteConnection, size: u64) -> Result<bool, sqlx::Error> {
+    let excess = used(conn).await?.saturating_sub(size);
+    let (record, line, rows): (Option<i64>, Option<i64>, i64) = query_as(
         "SELECT (SELECT arrived FROM invocations ORDER BY seq LIMIT 1), \
-         (SELECT at FROM logs ORDER BY seq LIMIT 1)",
+         (SELECT at FROM logs ORDER BY seq LIMIT 1), \
+         coalesce((SELECT max(seq) FROM invocations) - (SELECT min(seq) FROM invocations) + 1, 0) \
+         + coalesce((SELECT max(seq) FROM logs) - (SELECT min(seq) FROM logs) + 1, 0)",
     )
     .fetch_one(&mut *conn)
     .await?;
     let sql = match (record, line) {
         (None, None) => return Ok(false),
+        _ if excess == 0 => return Ok(false),
         (Some(record), line) if line.is_none_or(|line| record <= line) => {
             "DELETE FROM invocations WHERE seq IN (SELECT seq FROM invocations ORDER BY seq LIMIT ?)"
         }
         _ => "DELETE FROM logs WHERE seq IN (SELECT seq FROM logs ORDER BY seq LIMIT ?)",
     };
-    query(sql).bind(ROWS).execute(conn).await?;
+    // As if all rows were of one size; lines can be large, and no more should go than has to.
+    let average = (size + excess) / rows.unsigned_abs().max(1);
+    let surplus = i64::try_from(excess / average.max(1)).unwrap_or(ROWS);
+    query(sql)
+        .bind(surplus.clamp(1, ROWS))
+        .execute(conn)
+        .await?;
     Ok(true)
 }

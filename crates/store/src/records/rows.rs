@@ -18,7 +18,8 @@ use crate::{
 /// Counts of ended invocations are kept by the hour.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 
-/// The place of a log line in the order of writing. It only grows, for as long as the data folder lives.
+/// The place of a log line in the order of writing. It only grows, restarts included, unless the next start
+/// finds the records corrupt and begins afresh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogCursor(pub u64);
 

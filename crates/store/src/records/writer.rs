@@ -114,8 +114,9 @@ impl Writer {
                 // An asker that has left needs no answer.
                 let _ = asker.send(stored.clone());
             }
-            if !self.stuck {
-                self.prune_a_little().await;
+            match stored {
+                Err(error) if self.stuck => self.put_off_pruning(&error),
+                _ => self.prune_a_little().await,
             }
         }
         let stored = self.store().await;
@@ -284,6 +285,13 @@ impl Writer {
         }
     }
 
+    /// Deleting takes room as well, so it waits until rows can be stored again.
+    fn put_off_pruning(&mut self, error: &StoreError) {
+        for asker in self.prune_askers.drain(..) {
+            let _ = asker.send(Err(error.clone()));
+        }
+    }
+
     /// One bounded piece of a pruning, so that rows do not wait long.
     async fn prune_a_little(&mut self) {
         if !self.prune.goes_on() {
@@ -352,3 +360,6 @@ async fn connection<'c>(
     };
     Ok(conn.insert(open))
 }
+
+#[cfg(test)]
+mod tests;
