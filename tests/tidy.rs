@@ -1,6 +1,7 @@
 //! The rules of the house, each as a test whose name is the rule; ARCHITECTURE.md tells them in words.
 //! Reads text and `cargo metadata`; runs nothing of ours. Bans that need types stand in clippy.toml.
 
+mod alone;
 mod arrows;
 mod paper;
 mod source;

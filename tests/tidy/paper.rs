@@ -46,17 +46,11 @@ fn nothing_has_a_name_that_says_nothing() {
 
 #[test]
 fn nothing_is_left_to_be_done_in_a_comment() {
-    let marks = Regex::new(concat!(
-        r"\b(TO",
-        "DO|FIX",
-        "ME|XX",
-        r#"X)\b|^description = "to"#,
-        r#"do""#
-    ))
-    .expect("a valid pattern");
+    let marks =
+        Regex::new(r#"\b(TODO|FIXME|XXX)\b|^description = "todo""#).expect("a valid pattern");
     let findings = every_text()
         .iter()
-        .filter(|file| !file.path.ends_with(".lock"))
+        .filter(|file| !file.path.ends_with(".lock") && file.path != "tests/tidy/paper.rs")
         .flat_map(|file| {
             let lines = file
                 .text
@@ -73,32 +67,19 @@ fn nothing_is_left_to_be_done_in_a_comment() {
 
 #[test]
 fn no_file_names_a_machine_or_a_registry() {
-    // In pieces, so that this file does not find itself.
-    let machines = concat!(
-        r"(^|[\s\x22'=(`])/(ro",
-        r"ot|wo",
-        r"rk|ho",
-        r"me/\w+|Us",
-        r"ers/\w+)/"
-    );
-    let registries = concat!(
-        r"\b(registry\.npm",
-        r"js\.org|index\.crates",
-        r"\.io|static\.crates",
-        r"\.io|py",
-        r"pi\.org|proxy\.go",
-        r"lang\.org)\b"
-    );
+    let machines = r"(^|[\s\x22'=(`])/(root|work|home/\w+|Users/\w+)/";
+    let registries =
+        r"\b(registry\.npmjs\.org|(index|static)\.crates\.io|pypi\.org|proxy\.golang\.org)\b";
     let pattern = Regex::new(&format!("{machines}|{registries}")).expect("a valid pattern");
     let findings = every_text()
         .iter()
+        .filter(|file| file.path != "tests/tidy/paper.rs")
         .flat_map(|file| {
-            let lines = file
-                .text
-                .lines()
-                .enumerate()
-                .filter(|(_, line)| pattern.is_match(line));
-            lines
+            // Ann is nobody: examples and tests may live in her home.
+            let lines = file.text.lines().enumerate();
+            let found =
+                lines.filter(|(_, line)| pattern.is_match(&line.replace("/home/ann/", "~/")));
+            found
                 .map(|(index, line)| file.at(index + 1, line))
                 .collect::<Vec<_>>()
         })
