@@ -1,0 +1,241 @@
+//! Real Bun workers behind a real pool: what a handler does, what its caller and the log get.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use model::{
+    Clock, ErrorType, Failure, FunctionId, InvocationId, Kind, Level, Limits, LogLine,
+    SettingsPatch, Timestamp, VersionNumber,
+};
+use tempfile::TempDir;
+use workers::{Body, LogSink, Options, Pool, Version, Workers};
+
+struct Clocks;
+
+impl Clock for Clocks {
+    fn now(&self) -> Timestamp {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        Timestamp(now.as_millis() as i64)
+    }
+}
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<LogLine>>);
+
+impl LogSink for Lines {
+    fn line(&self, line: LogLine) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// A world with one function.
+struct World {
+    workers: Workers,
+    pool: Pool,
+    lines: Arc<Lines>,
+    next_id: Mutex<u8>,
+    _folder: TempDir,
+}
+
+fn bun() -> PathBuf {
+    workers::find_program("bun", &std::env::var_os("PATH").unwrap())
+        .expect("bun is on PATH: scripts/test installs it")
+}
+
+fn world(kind: Kind, source: &str, settings: &str) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("bundle");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("index.js"), source).unwrap();
+    let lines = Arc::new(Lines::default());
+    let limits = Arc::new(Limits::default());
+    let workers = Workers::start(Options {
+        run_dir: folder.path().join("run"),
+        limits: limits.clone(),
+        clock: Arc::new(Clocks),
+        // Stands in for our own binary: no isolate here, and a sentinel that leaves at once.
+        program: Path::new("/bin/true").into(),
+        bun: Some(bun()),
+        logs: lines.clone(),
+    })
+    .unwrap();
+    let patch: SettingsPatch = toml::from_str(&format!("runtime = 'bun'\n{settings}")).unwrap();
+    let pool = workers.pool(Arc::new(Version {
+        function: FunctionId {
+            project: "default".parse().unwrap(),
+            name: "f".parse().unwrap(),
+        },
+        number: VersionNumber(1),
+        kind,
+        entry: "index.js".into(),
+        settings: patch.resolve(&limits).unwrap(),
+        image: folder.path().join("image"),
+        dir,
+    }));
+    World {
+        workers,
+        pool,
+        lines,
+        next_id: Mutex::new(0),
+        _folder: folder,
+    }
+}
+
+impl World {
+    async fn call(&self, body: &str) -> Result<Response<String>, Failure> {
+        let id = {
+            let mut next = self.next_id.lock().unwrap();
+            *next += 1;
+            InvocationId::new(Clocks.now(), [*next; 10])
+        };
+        let lease = self.pool.acquire(id).await?;
+        let worker = lease.worker();
+        let request = Request::post("/functions/f/x?y=1")
+            .header("host", "example.test")
+            .header("x-invocation-id", id.to_string())
+            .body(Body::from(body.as_bytes().to_vec()))
+            .unwrap();
+        let answer = lease.send(request).await;
+        worker.drained().await;
+        let (head, body) = answer?.into_parts();
+        let text = String::from_utf8(body.collect().await?.to_bytes().to_vec()).unwrap();
+        Ok(Response::from_parts(head, text))
+    }
+
+    fn said(&self) -> Vec<(Level, String, bool)> {
+        let lines = self.lines.0.lock().unwrap();
+        lines
+            .iter()
+            .map(|line| (line.level, line.text.clone(), line.invocation.is_some()))
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn a_web_handler_answers_and_its_log_lines_belong_to_the_invocation() {
+    let world = world(
+        Kind::Web,
+        "export default async (req) => { console.warn('at', new URL(req.url).pathname, {a: 1}); process.stdout.write('raw\\n'); return new Response(req.url + await req.text()) }",
+        "",
+    );
+    let answer = world.call(" body").await.unwrap();
+    assert_eq!(answer.body(), "http://example.test/functions/f/x?y=1 body");
+    let said = world.said();
+    assert_eq!(
+        said[0],
+        (Level::Warn, "at /functions/f/x { a: 1 }".into(), true),
+        "{said:?}"
+    );
+    assert_eq!(said[1], (Level::Info, "raw".into(), true));
+    world.workers.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn an_event_handler_gets_event_and_context() {
+    let world = world(
+        Kind::Event,
+        "export const handler = (event, context) => ({ got: event.n + 1, fn: context.functionName, left: context.getRemainingTimeInMillis() > 1000 })",
+        "",
+    );
+    let answer = world.call(r#"{"n":1}"#).await.unwrap();
+    assert_eq!(answer.body(), r#"{"got":2,"fn":"f","left":true}"#);
+}
+
+#[tokio::test]
+async fn each_failure_names_its_true_cause_and_the_next_invocation_is_served() {
+    let source = "export default async (req) => {
+        const what = await req.text();
+        if (what === 'throw') throw new TypeError('no');
+        if (what === 'nothing') return;
+        if (what === 'exit') process.exit(3);
+        if (what === 'kill') process.kill(process.pid, 'SIGKILL');
+        if (what === 'loop') for (;;);
+        if (what === 'sleep') await new Promise((wake) => setTimeout(wake, 60000));
+        if (what === 'uncaught') { setTimeout(() => { throw new RangeError('later') }, 1); await new Promise(() => {}) }
+        if (what === 'memory') { const all = []; for (;;) all.push(new Uint8Array(1 << 20).fill(1)) }
+        return new Response('fine') }";
+    let world = world(Kind::Web, source, "timeout = '300ms'\nmemory = '128MB'");
+    for (what, error_type, words) in [
+        ("throw", ErrorType::HandlerError, "TypeError: no"),
+        (
+            "nothing",
+            ErrorType::HandlerError,
+            "the handler returned undefined, not a Response",
+        ),
+        ("exit", ErrorType::WorkerCrashed, "exited with code 3"),
+        (
+            "kill",
+            ErrorType::WorkerCrashed,
+            "killed by signal 9 (SIGKILL)",
+        ),
+        ("loop", ErrorType::FunctionTimeout, "`timeout` is 300ms"),
+        ("sleep", ErrorType::FunctionTimeout, "`timeout` is 300ms"),
+        ("uncaught", ErrorType::WorkerCrashed, "RangeError: later"),
+        ("memory", ErrorType::OutOfMemory, "the limit is 128MB"),
+    ] {
+        let failure = world.call(what).await.unwrap_err();
+        assert_eq!(failure.error_type, error_type, "{what}: {failure}");
+        assert!(failure.message.contains(words), "{what}: {failure}");
+        assert_eq!(world.call("").await.unwrap().body(), "fine", "after {what}");
+    }
+    world.workers.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_module_that_throws_fails_its_callers_with_the_cause() {
+    let world = world(Kind::Web, "throw new Error('no database')", "");
+    let failure = world.call("").await.unwrap_err();
+    assert_eq!(failure.error_type, ErrorType::InitError);
+    assert!(failure.message.contains("no database"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_module_without_a_handler_says_what_it_exports() {
+    let world = world(Kind::Web, "export const helper = 1", "");
+    let failure = world.call("").await.unwrap_err();
+    assert_eq!(failure.error_type, ErrorType::InitError);
+    assert!(
+        failure
+            .message
+            .contains("exports no handler; it exports: helper"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn neighbours_of_a_timeout_end_in_peace_unless_they_are_blocked() {
+    let source = "export default async (req) => {
+        const what = await req.text();
+        if (what === 'stuck') await new Promise(() => {});
+        if (what === 'block') { await Bun.sleep(250); for (;;); }
+        await Bun.sleep(Number(what));
+        return new Response('fine') }";
+    let world = world(
+        Kind::Web,
+        source,
+        "timeout = '400ms'\nconcurrency = 2\nworkers = { max = 1 }",
+    );
+    let (stuck, neighbour) = tokio::join!(world.call("stuck"), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.call("300").await
+    });
+    assert_eq!(stuck.unwrap_err().error_type, ErrorType::FunctionTimeout);
+    assert_eq!(neighbour.unwrap().body(), "fine");
+    let (block, neighbour) = tokio::join!(world.call("block"), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.call("100").await
+    });
+    assert_eq!(block.unwrap_err().error_type, ErrorType::FunctionTimeout);
+    let failure = neighbour.unwrap_err();
+    assert!(
+        failure.message.contains("blocked the event loop"),
+        "{failure}"
+    );
+}
