@@ -161,31 +161,59 @@ async fn each_failure_names_its_true_cause_and_the_next_invocation_is_served() {
         if (what === 'uncaught') { setTimeout(() => { throw new RangeError('later') }, 1); await new Promise(() => {}) }
         if (what === 'memory') { const all = []; for (;;) all.push(new Uint8Array(1 << 20).fill(1)) }
         return new Response('fine') }";
-    let world = world(Kind::Web, source, "timeout = '300ms'\nmemory = '128MB'");
-    for (what, error_type, words) in [
-        ("throw", ErrorType::HandlerError, "TypeError: no"),
+    let patient = world(Kind::Web, source, "memory = '128MB'");
+    let hasty = world(Kind::Web, source, "timeout = '300ms'");
+    for (world, what, error_type, words) in [
+        (&patient, "throw", ErrorType::HandlerError, "TypeError: no"),
         (
+            &patient,
             "nothing",
             ErrorType::HandlerError,
             "the handler returned undefined, not a Response",
         ),
-        ("exit", ErrorType::WorkerCrashed, "exited with code 3"),
         (
+            &patient,
+            "exit",
+            ErrorType::WorkerCrashed,
+            "exited with code 3",
+        ),
+        (
+            &patient,
             "kill",
             ErrorType::WorkerCrashed,
             "killed by signal 9 (SIGKILL)",
         ),
-        ("loop", ErrorType::FunctionTimeout, "`timeout` is 300ms"),
-        ("sleep", ErrorType::FunctionTimeout, "`timeout` is 300ms"),
-        ("uncaught", ErrorType::WorkerCrashed, "RangeError: later"),
-        ("memory", ErrorType::OutOfMemory, "the limit is 128MB"),
+        (
+            &patient,
+            "uncaught",
+            ErrorType::WorkerCrashed,
+            "RangeError: later",
+        ),
+        (
+            &patient,
+            "memory",
+            ErrorType::OutOfMemory,
+            "the limit is 128MB",
+        ),
+        (
+            &hasty,
+            "loop",
+            ErrorType::FunctionTimeout,
+            "`timeout` is 300ms",
+        ),
+        (
+            &hasty,
+            "sleep",
+            ErrorType::FunctionTimeout,
+            "`timeout` is 300ms",
+        ),
     ] {
         let failure = world.call(what).await.unwrap_err();
         assert_eq!(failure.error_type, error_type, "{what}: {failure}");
         assert!(failure.message.contains(words), "{what}: {failure}");
         assert_eq!(world.call("").await.unwrap().body(), "fine", "after {what}");
     }
-    world.workers.stop(Duration::from_secs(5)).await;
+    patient.workers.stop(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
@@ -211,31 +239,34 @@ async fn a_module_without_a_handler_says_what_it_exports() {
 
 #[tokio::test]
 async fn neighbours_of_a_timeout_end_in_peace_unless_they_are_blocked() {
-    let source = "export default async (req) => {
+    let source = "let here; const neighbour = new Promise((resolve) => { here = resolve });
+    let gone; const timedOut = new Promise((resolve) => { gone = resolve });
+    export default async (req) => {
         const what = await req.text();
-        if (what === 'stuck') await new Promise(() => {});
-        if (what === 'block') { await Bun.sleep(250); for (;;); }
-        await Bun.sleep(Number(what));
+        if (what === 'stuck') { req.signal.onabort = gone; await new Promise(() => {}); }
+        if (what === 'block') { await neighbour; for (;;); }
+        if (what === 'beside a block') { here(); await new Promise(() => {}); }
+        if (what === 'beside a stuck one') await timedOut;
         return new Response('fine') }";
-    let world = world(
-        Kind::Web,
-        source,
-        "timeout = '400ms'\nconcurrency = 2\nworkers = { max = 1 }",
-    );
-    let (stuck, neighbour) = tokio::join!(world.call("stuck"), async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        world.call("300").await
-    });
-    assert_eq!(stuck.unwrap_err().error_type, ErrorType::FunctionTimeout);
-    assert_eq!(neighbour.unwrap().body(), "fine");
-    let (block, neighbour) = tokio::join!(world.call("block"), async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        world.call("100").await
-    });
-    assert_eq!(block.unwrap_err().error_type, ErrorType::FunctionTimeout);
-    let failure = neighbour.unwrap_err();
-    assert!(
-        failure.message.contains("blocked the event loop"),
-        "{failure}"
-    );
+    let settings = "timeout = '2s'\nconcurrency = 2\nworkers = { max = 1 }";
+    let one_second_later = || tokio::time::sleep(Duration::from_secs(1));
+    for (culprit, beside) in [("stuck", "beside a stuck one"), ("block", "beside a block")] {
+        let world = world(Kind::Web, source, settings);
+        let (timed_out, neighbour) = tokio::join!(world.call(culprit), async {
+            one_second_later().await;
+            world.call(beside).await
+        });
+        assert_eq!(
+            timed_out.unwrap_err().error_type,
+            ErrorType::FunctionTimeout,
+            "{culprit}"
+        );
+        match neighbour {
+            Ok(answer) => assert_eq!((culprit, answer.body().as_str()), ("stuck", "fine")),
+            Err(failure) => assert!(
+                culprit == "block" && failure.message.contains("blocked the event loop"),
+                "{failure}"
+            ),
+        }
+    }
 }
