@@ -80,7 +80,7 @@ pub(crate) async fn bundle(order: &Order<'_>) -> Result<Bundled, BuildError> {
     }
     let inputs = inputs_of(&out)
         .map_err(|error| BuildError::io("cannot read what `bun build` wrote", error))?;
-    tidy::tidy(&out, order.folder.real())
+    tidy::tidy(&out.join(format!("{name}.map")), &out, order.folder.real())
         .map_err(|error| BuildError::io("cannot read what `bun build` wrote", error))?;
     if name == MODULE {
         fs::write(out.join(ENTRY), wrapper(order.patch.handler.as_deref()))

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use model::{ErrorType, Kind, Limits, Manifest, Name, Runtime, SettingsPatch};
@@ -19,22 +19,10 @@ use crate::{
     resolve::{Folder, Resolved},
 };
 
+mod inputs;
+
 /// Lines of a failed build command that are shown.
 const LINES: usize = 20;
-
-/// Files beside the sources that change what a bundler does.
-const BESIDE: [&str; 10] = [
-    "bungee.toml",
-    "package.json",
-    "tsconfig.json",
-    "jsconfig.json",
-    "bunfig.toml",
-    "bun.lock",
-    "bun.lockb",
-    "package-lock.json",
-    "pnpm-lock.yaml",
-    "yarn.lock",
-];
 
 /// The programs that builds may run.
 #[derive(Debug, Clone)]
@@ -122,7 +110,7 @@ pub async fn build(
         handler: project.place(name, "handler"),
     })?;
     let inputs = match patch.build {
-        Some(_) => around(folder.real(), &entry),
+        Some(_) => inputs::around(folder.real(), &entry),
         None => bundled
             .inputs
             .iter()
@@ -135,7 +123,7 @@ pub async fn build(
         entry: bundled.entry,
         kind,
         warnings: bundled.warnings,
-        inputs: with_beside(inputs, folder.real()),
+        inputs: inputs::with_beside(inputs, folder.real()),
     })
 }
 
@@ -275,33 +263,6 @@ async fn own_build(
     } else {
         error.frame(last)
     })
-}
-
-/// What a build command may read: all of the folder but packages, hidden files and its own output.
-fn around(folder: &Path, entry: &str) -> Vec<PathBuf> {
-    let output = match Path::new(entry).components().next() {
-        Some(Component::Normal(part)) => part.to_owned(),
-        Some(_) | None => return Vec::new(),
-    };
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    names
-        .filter(|name| {
-            let is_hidden = name.to_string_lossy().starts_with('.');
-            !is_hidden && name != "node_modules" && *name != output
-        })
-        .map(|name| folder.join(name))
-        .collect()
-}
-
-fn with_beside(mut inputs: Vec<PathBuf>, folder: &Path) -> Vec<PathBuf> {
-    let beside = BESIDE.iter().map(|name| folder.join(name));
-    inputs.extend(beside.filter(|file| file.exists()));
-    inputs.sort();
-    inputs.dedup();
-    inputs
 }
 
 #[cfg(test)]

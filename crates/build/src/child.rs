@@ -143,6 +143,33 @@ mod tests {
             .ok()
             .and_then(rustix::process::Pid::from_raw)
             .unwrap();
+        gone(pid).await;
+    }
+
+    #[tokio::test]
+    async fn a_build_that_nobody_waits_for_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        let running = tokio::spawn(run(shell(&script)));
+        let pid = loop {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            if let Some(pid) = text
+                .trim()
+                .parse()
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+            {
+                break pid;
+            }
+            tokio::task::yield_now().await;
+        };
+        running.abort();
+        gone(pid).await;
+    }
+
+    /// Waits until a process has ended.
+    async fn gone(pid: rustix::process::Pid) {
         while rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid) {
             tokio::task::yield_now().await;
         }

@@ -53,6 +53,15 @@ impl Place {
     }
 }
 
+/// The text of `file`; if it is none, the place of the first byte that does not fit.
+pub(crate) fn utf8(file: &str, bytes: Vec<u8>) -> Result<String, Place> {
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let text = String::from_utf8_lossy(before);
+        Place::line_of(file, &text, text.len())
+    })
+}
+
 /// A path inside `dir` as people can open it from where they stand; no `./` in front.
 pub(crate) fn shown(dir: &Path, path: &str) -> String {
     let full = dir.join(path);

@@ -1,24 +1,20 @@
 //! What a module exports, found by reading it: ES modules and the common forms of CommonJS.
 //! Runs nothing. What it cannot know it says, instead of guessing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use oxc_allocator::Allocator;
-use oxc_ast::ast::{
-    BindingPattern, Declaration, ExportDefaultDeclarationKind, Expression, ImportOrExportKind,
-    ObjectPropertyKind, Program, Statement,
-};
+use oxc_ast::ast::{ExportDefaultDeclarationKind, ImportOrExportKind, Program, Statement};
 
 use crate::{
     error::BuildError,
     resolve::{Folder, Resolved, is_relative},
     source::{Reading, Source},
 };
+use locals::{Locals, for_each_name, locals_of, value_of, value_of_local};
 
 mod commonjs;
-
-/// Longest chain of names that is followed inside a module.
-const DEPTH_MAX: usize = 32;
+mod locals;
 
 /// Most files whose exports are read for one entry; far more than people pass exports through.
 const FILES_MAX: usize = 256;
@@ -72,17 +68,6 @@ enum Link {
     /// `module.exports = require(…)`.
     Whole(String),
 }
-
-/// What a name of the module stands for.
-#[derive(Clone, Copy)]
-enum Local<'p, 'a> {
-    Function,
-    Class,
-    Value(&'p Expression<'a>),
-    Other,
-}
-
-type Locals<'p, 'a> = HashMap<&'p str, Local<'p, 'a>>;
 
 /// The exports of a file, re-exports from files of the folder included.
 /// Fails if the file itself cannot be read; a file it re-exports from that cannot is left to the bundler.
@@ -232,107 +217,5 @@ fn add_statement<'a>(
             }
         }
         _ => {}
-    }
-}
-
-/// Calls `each` with every name that a declaration makes at run time.
-fn for_each_name<'p, 'a>(
-    declaration: &'p Declaration<'a>,
-    mut each: impl FnMut(&'p str, Local<'p, 'a>),
-) {
-    if declaration.declare() {
-        return;
-    }
-    match declaration {
-        Declaration::VariableDeclaration(variables) => {
-            for variable in &variables.declarations {
-                match (&variable.id, &variable.init) {
-                    (BindingPattern::BindingIdentifier(id), Some(value)) => {
-                        each(id.name.as_str(), Local::Value(value));
-                    }
-                    (pattern, _) => {
-                        for id in pattern.get_binding_identifiers() {
-                            each(id.name.as_str(), Local::Other);
-                        }
-                    }
-                }
-            }
-        }
-        Declaration::FunctionDeclaration(function) => {
-            if let Some(id) = &function.id {
-                each(id.name.as_str(), Local::Function);
-            }
-        }
-        Declaration::ClassDeclaration(class) => {
-            if let Some(id) = &class.id {
-                each(id.name.as_str(), Local::Class);
-            }
-        }
-        Declaration::TSEnumDeclaration(it) => each(it.id.name.as_str(), Local::Other),
-        Declaration::TSImportEqualsDeclaration(it) => each(it.id.name.as_str(), Local::Other),
-        Declaration::TSNamespaceDeclaration(_)
-        | Declaration::TSTypeAliasDeclaration(_)
-        | Declaration::TSInterfaceDeclaration(_)
-        | Declaration::TSExternalModuleDeclaration(_)
-        | Declaration::TSGlobalDeclaration(_) => {}
-    }
-}
-
-/// The names of the module's top level.
-fn locals_of<'p, 'a>(program: &'p Program<'a>) -> Locals<'p, 'a> {
-    let mut locals = Locals::new();
-    for statement in &program.body {
-        let declaration = match statement {
-            Statement::ExportDeclaration(it) => Some(&it.declaration),
-            other => other.as_declaration(),
-        };
-        if let Some(declaration) = declaration {
-            for_each_name(declaration, |name, local| {
-                locals.insert(name, local);
-            });
-        }
-    }
-    locals
-}
-
-fn value_of_local<'a>(local: Local<'_, 'a>, locals: &Locals<'_, 'a>, depth: usize) -> Value {
-    match local {
-        Local::Function => Value::Handler,
-        Local::Class => Value::Unfit("a class"),
-        Local::Value(value) => value_of(value, locals, depth + 1),
-        Local::Other => Value::Unknown,
-    }
-}
-
-/// What is known about the value of an expression.
-fn value_of<'a>(value: &Expression<'a>, locals: &Locals<'_, 'a>, depth: usize) -> Value {
-    match value.get_inner_expression() {
-        Expression::FunctionExpression(_) | Expression::ArrowFunctionExpression(_) => {
-            Value::Handler
-        }
-        Expression::ObjectExpression(object) => {
-            let fits = |property: &ObjectPropertyKind<'a>| match property {
-                ObjectPropertyKind::ObjectProperty(it) => {
-                    it.key.static_name().is_none_or(|name| name == "fetch")
-                }
-                ObjectPropertyKind::SpreadProperty(_) => true,
-            };
-            if object.properties.iter().any(fits) {
-                Value::Handler
-            } else {
-                Value::Unfit("an object without `fetch`")
-            }
-        }
-        Expression::Identifier(name) if depth < DEPTH_MAX => match locals.get(name.name.as_str()) {
-            Some(local) => value_of_local(*local, locals, depth),
-            None => Value::Unknown,
-        },
-        Expression::ClassExpression(_) => Value::Unfit("a class"),
-        Expression::ArrayExpression(_) => Value::Unfit("a list"),
-        Expression::StringLiteral(_) | Expression::TemplateLiteral(_) => Value::Unfit("text"),
-        Expression::NumericLiteral(_) | Expression::BigIntLiteral(_) => Value::Unfit("a number"),
-        Expression::BooleanLiteral(_) => Value::Unfit("true or false"),
-        Expression::NullLiteral(_) => Value::Unfit("null"),
-        _ => Value::Unknown,
     }
 }

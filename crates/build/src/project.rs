@@ -11,7 +11,7 @@ use model::{Name, SettingsPatch};
 
 use crate::{
     config,
-    error::{ConfigError, Place, shown},
+    error::{ConfigError, Place, shown, utf8},
 };
 
 /// The file that describes a project.
@@ -42,7 +42,10 @@ impl Project {
     pub fn load(dir: &Path) -> Result<Project, ConfigError> {
         let file = shown(dir, FILE);
         let text = match fs::read(dir.join(FILE)) {
-            Ok(bytes) => Some(utf8(&file, bytes)?),
+            Ok(bytes) => {
+                let text = utf8(&file, bytes);
+                Some(text.map_err(|place| ConfigError::new(Some(place), "this is not UTF-8 text"))?)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&file, &error)),
         };
@@ -152,17 +155,6 @@ impl Project {
     pub(crate) fn place(&self, function: &Name, key: &str) -> Option<Place> {
         config::place(&self.places, function, key)
     }
-}
-
-fn utf8(file: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
-    String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let text = String::from_utf8_lossy(before);
-        ConfigError::new(
-            Some(Place::line_of(file, &text, text.len())),
-            "this is not UTF-8 text",
-        )
-    })
 }
 
 fn unreadable(what: &str, error: &io::Error) -> ConfigError {

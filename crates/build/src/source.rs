@@ -11,7 +11,7 @@ use oxc_parser::Parser;
 use oxc_span::SourceType;
 
 use crate::{
-    error::{BuildError, Place},
+    error::{BuildError, Place, utf8},
     resolve::Folder,
 };
 
@@ -53,10 +53,7 @@ impl Source {
                 ..BuildError::new(None, message)
             });
         }
-        let text = String::from_utf8(fs::read(&file).map_err(fail)?).map_err(|error| {
-            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let text = String::from_utf8_lossy(before);
-            let place = Place::line_of(&shown, &text, text.len());
+        let text = utf8(&shown, fs::read(&file).map_err(fail)?).map_err(|place| {
             BuildError::new(Some(place), "this is no module: it is not UTF-8 text")
         })?;
         Ok(Source {

@@ -1,5 +1,7 @@
 //! Bundles that travel well, and archives that try to do harm.
 
+use std::fs;
+
 use super::*;
 use crate::files::manifest_of;
 

@@ -1,5 +1,5 @@
 //! Makes a bundle the same wherever it was built: paths in source maps count from the project's folder,
-//! and the ids that Bun derives from the old paths go.
+//! not from wherever the bundle happened to be put.
 
 use std::{
     fs, io,
@@ -8,34 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-/// Tidies every script and source map directly in `out`.
-pub(super) fn tidy(out: &Path, project: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(out)? {
-        let path = entry?.path();
-        match path.extension().and_then(|ending| ending.to_str()) {
-            Some("js") => script(&path)?,
-            Some("map") => map(&path, out, project)?,
-            Some(_) | None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Removes the line with the id; it stands behind the code, so that no mapping moves.
-fn script(path: &Path) -> io::Result<()> {
-    let text = fs::read_to_string(path)?;
-    let Some(at) = text.rfind("\n//# debugId=") else {
-        return Ok(());
-    };
-    let end = text[at + 1..]
-        .find('\n')
-        .map_or(text.len(), |length| at + 1 + length);
-    fs::write(path, [&text[..at], &text[end..]].concat())
-}
-
-/// Sources become `src/hello.ts`, which stacks then show below the bundle's folder. Bun reads a map only if it lists contents;
+/// Tidies the source map at `path`, whose sources count from `out`.
+/// They become `src/hello.ts`, which stacks then show below the bundle's folder. Bun reads a map only if it lists contents;
 /// for packages it gets along with null, which keeps most of the size out.
-fn map(path: &Path, out: &Path, project: &Path) -> io::Result<()> {
+pub(super) fn tidy(path: &Path, out: &Path, project: &Path) -> io::Result<()> {
     let mut map: Value = serde_json::from_slice(&fs::read(path)?)?;
     let sources: Vec<String> = map["sources"]
         .as_array()
@@ -51,9 +27,6 @@ fn map(path: &Path, out: &Path, project: &Path) -> io::Result<()> {
         }
     }
     map["sources"] = sources.into();
-    if let Some(map) = map.as_object_mut() {
-        map.remove("debugId");
-    }
     fs::write(path, map.to_string())
 }
 

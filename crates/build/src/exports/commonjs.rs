@@ -8,7 +8,10 @@ use oxc_ast::ast::{
 use oxc_ast_visit::{Visit, walk};
 use oxc_syntax::scope::ScopeFlags;
 
-use super::{DEPTH_MAX, Exports, Format, Link, Local, Locals, Value, value_of};
+use super::{
+    Exports, Format, Link, Value,
+    locals::{DEPTH_MAX, Local, Locals, value_of},
+};
 
 /// What a module exports if it is CommonJS; nothing, and [`Format::Neither`], if it is not.
 pub(super) fn of_program<'p, 'a>(
