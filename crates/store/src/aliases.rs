@@ -5,7 +5,7 @@ use sqlx::{SqliteConnection, query, query_scalar};
 
 use crate::{
     Store, StoreError,
-    error::Trip,
+    fault::Trip,
     functions::{key_of, touch},
     versions::number_of,
 };

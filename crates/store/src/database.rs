@@ -18,7 +18,7 @@ use sqlx::{
     },
 };
 
-use crate::error::{Fault, OpenError};
+use crate::{error::OpenError, fault::Fault};
 
 /// Connections that read one database at once. Each is a thread; reads are short.
 const READERS: u32 = 2;

@@ -7,7 +7,7 @@ use sqlx::{SqliteConnection, query, query_as};
 
 use crate::{
     Store, StoreError,
-    error::Trip,
+    fault::Trip,
     functions::{key_of, touch},
 };
 

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::error::{Fault, OpenError};
+use crate::{error::OpenError, fault::Fault};
 
 /// A data folder that this process holds, until the last clone is dropped.
 ///

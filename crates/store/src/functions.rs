@@ -8,7 +8,7 @@ use sqlx::{Connection, Row, SqliteConnection, query, query_scalar, sqlite::Sqlit
 use crate::{
     Store, StoreError, Version,
     environment::env_of,
-    error::Trip,
+    fault::Trip,
     versions::{number_of, version_of},
 };
 

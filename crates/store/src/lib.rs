@@ -5,6 +5,7 @@ mod aliases;
 mod database;
 mod environment;
 mod error;
+mod fault;
 mod folder;
 mod functions;
 mod meta;
@@ -28,7 +29,7 @@ pub use crate::{
     tokens::{NewToken, Role, RoleError, Token, TokenId},
     versions::{FindError, NewVersion, Version},
 };
-use crate::{error::Trip, meta::Meta, records::Records};
+use crate::{fault::Trip, meta::Meta, records::Records};
 
 /// The databases of one data folder. Clones are cheap and mean the same store.
 ///

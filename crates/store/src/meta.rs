@@ -16,7 +16,8 @@ use self::writer::Request;
 use crate::{
     DataFolder,
     database::{self, BeforeMigrating, Schema},
-    error::{OpenError, StoreError, Trip},
+    error::{OpenError, StoreError},
+    fault::Trip,
 };
 
 const SCHEMA: Schema = Schema(&[(

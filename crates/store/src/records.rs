@@ -1,6 +1,7 @@
 //! `records.db`: what happened. Losing it costs history, not function, so it is set aside when it is damaged.
 //! One task writes, off the hot path; a few connections read, and see all that was sent before they asked.
 
+mod commit;
 mod counts;
 mod follow;
 mod prune;
@@ -32,7 +33,8 @@ pub use self::{
 use crate::{
     DataFolder,
     database::{self, BeforeMigrating, Schema},
-    error::{Fault, OpenError, StorageError, StoreError, Trip, Trouble, Warning},
+    error::{OpenError, StorageError, StoreError, Trouble, Warning},
+    fault::{Fault, Trip},
     meta::Doing,
 };
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use model::{Digest, Timestamp};
 use sqlx::{Row, SqliteConnection, query, query_scalar};
 
-use crate::{Store, StoreError, error::Trip, functions::parsed};
+use crate::{Store, StoreError, fault::Trip, functions::parsed};
 
 /// The public name of a token, by which it is listed and deleted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection, query_scalar, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError,
-    error::Trip,
+    fault::Trip,
     functions::{key_of, parsed, touch},
 };
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     DataFolder,
     database::say,
-    error::{Fault, Trip},
+    fault::{Fault, Trip},
 };
 
 /// Pieces of work in one commit, at most: enough to share a sync, few enough that nobody waits long.

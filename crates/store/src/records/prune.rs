@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use model::{Limits, Timestamp};
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
-use super::rows::HOUR_MS;
-use crate::error::Fault;
+use super::commit::HOUR_MS;
+use crate::fault::Fault;
 
 /// Rows that one step deletes, at most: more than one commit brings, or a busy writer would outrun the pruning.
 const ROWS: i64 = 1000;

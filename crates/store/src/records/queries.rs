@@ -8,7 +8,7 @@ use super::{
     counts::Sampling,
     rows::{LINE, LogCursor, RECORD, StoredLine, id_bytes, level_rank, line_of, record_of, seq},
 };
-use crate::{Store, StoreError, error::Trip, functions::parsed};
+use crate::{Store, StoreError, fault::Trip, functions::parsed};
 
 /// Rows that one question is answered with, at most.
 pub const ROWS_MAX: u32 = 10_000;

@@ -11,14 +11,17 @@ use tokio::{
 };
 
 use super::{
-    Readers, move_away, open_file,
+    Readers,
+    commit::{self, Commit, Keys},
+    move_away, open_file,
     prune::Prune,
-    rows::{self, Commit, Keys, LogCursor},
+    rows::LogCursor,
     sink::{Asker, Entry, Intake, line_bytes, record_bytes},
 };
 use crate::{
     DataFolder, database,
-    error::{Fault, OpenError, StorageError, StoreError, Trouble, Warning},
+    error::{OpenError, StorageError, StoreError, Trouble, Warning},
+    fault::Fault,
 };
 
 /// Rows in one commit.
@@ -242,7 +245,7 @@ impl Writer {
             return Ok(());
         }
         let last = *self.around.written.borrow();
-        let commit = Commit {
+        let batch = Commit {
             records: &self.records,
             lines: &self.lines,
             ended: &ended,
@@ -250,7 +253,7 @@ impl Writer {
             now: self.around.clock.now(),
         };
         let written = match connection(&mut self.conn, &self.around.path).await {
-            Ok(conn) => rows::write(conn, &mut self.keys, last, &commit)
+            Ok(conn) => commit::write(conn, &mut self.keys, last, &batch)
                 .await
                 .map_err(|fault| fault.during("write records to", &self.around.path)),
             Err(error) => Err(error),
