@@ -5,6 +5,7 @@ mod address;
 mod answers;
 mod error;
 mod lines;
+mod socket;
 mod web;
 
 pub use address::{Address, AddressError};
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use model::{Digest, FunctionId, Kind, Name, SettingsPatch, VersionNumber};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
+use socket::SocketPath;
 
 /// A server's API. Clones share one pool of connections.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct Client {
     http: reqwest::Client,
     address: Address,
     token: Option<String>,
+    /// Keeps the connections' path valid.
+    _socket: Option<SocketPath>,
 }
 
 /// What a new version is made of, besides the bundle that was uploaded.
@@ -58,14 +62,25 @@ struct Target {
 impl Client {
     /// A client of the server at `address`, with a bearer token if there is one. Connects at the first call.
     pub fn new(address: Address, token: Option<String>) -> Result<Client, ApiError> {
-        let http = address::connector(&address).map_err(|error| ApiError::Setup {
-            server: address.to_string(),
-            error,
-        })?;
+        let socket = match &address {
+            Address::Url(_) => None,
+            Address::Socket(path) => {
+                Some(SocketPath::of(path).map_err(|error| ApiError::NoSocket {
+                    path: path.clone(),
+                    error,
+                })?)
+            }
+        };
+        let http =
+            address::connector(&address, socket.as_ref()).map_err(|error| ApiError::Setup {
+                server: address.to_string(),
+                error,
+            })?;
         Ok(Client {
             http,
             address,
             token,
+            _socket: socket,
         })
     }
 

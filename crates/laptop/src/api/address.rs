@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use reqwest::Url;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
+use super::socket::SocketPath;
+
 /// Longest wait for a connection; a server that is there answers within milliseconds, one across the world within one second.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -78,21 +80,24 @@ impl Address {
 }
 
 /// An HTTP client that fits the address: no proxy on this machine, and no root certificates loaded where no TLS is spoken.
-pub(super) fn connector(address: &Address) -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn connector(
+    address: &Address,
+    socket: Option<&SocketPath>,
+) -> Result<reqwest::Client, reqwest::Error> {
     let builder = reqwest::Client::builder()
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true);
-    let builder = match address {
-        Address::Socket(path) => socket(builder, path),
-        Address::Url(url) if url.scheme() == "https" => {
+    let builder = match (socket, address) {
+        (Some(socket), _) => socket.connect(builder).tls_backend_preconfigured(no_tls()),
+        (None, Address::Url(url)) if url.scheme() == "https" => {
             // An error only says that a provider is there already, which is as good.
             let _there = ring::default_provider().install_default();
-            return finish(builder, address);
+            builder
         }
-        Address::Url(_) => builder,
+        (None, Address::Url(_) | Address::Socket(_)) => builder.tls_backend_preconfigured(no_tls()),
     };
-    finish(builder.tls_backend_preconfigured(no_tls()), address)
+    finish(builder, address)
 }
 
 fn finish(
@@ -104,16 +109,6 @@ fn finish(
     } else {
         builder.build()
     }
-}
-
-#[cfg(unix)]
-fn socket(builder: reqwest::ClientBuilder, path: &std::path::Path) -> reqwest::ClientBuilder {
-    builder.unix_socket(path)
-}
-
-#[cfg(not(unix))]
-fn socket(builder: reqwest::ClientBuilder, _path: &std::path::Path) -> reqwest::ClientBuilder {
-    builder
 }
 
 /// A TLS configuration that trusts nobody: for connections that never speak it.

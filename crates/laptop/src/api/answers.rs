@@ -236,6 +236,9 @@ pub struct Sampled {
     pub recorded: u64,
     /// All.
     pub ended: u64,
+    /// With a record that could not be written.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 /// Records, newest first.

@@ -1,5 +1,7 @@
 //! Why a call of the API gave nothing: nobody there, a refusal, or an answer that makes no sense.
 
+use std::{io, path::PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 /// The error object of an answer.
@@ -40,6 +42,15 @@ pub enum ApiError {
         /// Why.
         #[source]
         error: reqwest::Error,
+    },
+    /// There can be no socket at that path.
+    #[error("cannot reach a server at the socket {}", path.display())]
+    NoSocket {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
     },
     /// Nobody answers there.
     #[error("cannot reach a server at {server}")]
@@ -104,6 +115,7 @@ impl ApiError {
         match self {
             ApiError::Answered { error, .. } => Some(&error.error_type),
             ApiError::Setup { .. }
+            | ApiError::NoSocket { .. }
             | ApiError::Unreachable { .. }
             | ApiError::Broken { .. }
             | ApiError::Unreadable { .. } => None,

@@ -1,0 +1,202 @@
+//! `dev`: the same server as `serve`, in this process, plus a watcher that calls the same deploy.
+//! Tells what happens through a channel and prints nothing.
+
+mod session;
+mod watch;
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use build::{ConfigError, Project};
+use model::{FunctionId, Limits, Name, VersionNumber};
+use server::Server;
+use tokio::{sync::mpsc::UnboundedSender, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{Address, ApiError, Client},
+    deploy::{DeployError, Deployed},
+};
+use session::Session;
+use watch::Watch;
+
+/// The folder inside the project's that holds everything `dev` keeps.
+const STATE: &str = ".bungee";
+
+/// How to run `dev`.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder with the functions.
+    pub dir: PathBuf,
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// Take the next free port where one is taken, instead of failing.
+    pub next_free_port: bool,
+    /// How long work in flight may go on at the end.
+    pub grace: Duration,
+    /// Our own program, which is started again as a worker.
+    pub program: PathBuf,
+    /// Where runtimes are looked for.
+    pub path: OsString,
+}
+
+/// What happens while `dev` runs.
+#[derive(Debug)]
+pub enum Event {
+    /// Calls reach this now.
+    Deployed {
+        /// What was deployed.
+        deployed: Deployed,
+        /// What works, but perhaps not as meant.
+        warnings: Vec<String>,
+    },
+    /// A function has no working new version.
+    Broken {
+        /// The function.
+        function: Name,
+        /// Why.
+        error: DeployError,
+        /// What calls still reach, if anything.
+        serving: Option<VersionNumber>,
+    },
+    /// The folder is no project any more; everything that ran still runs.
+    NoProject(ConfigError),
+    /// The folder has no such function any more; calls still reach it.
+    Left {
+        /// The function.
+        function: FunctionId,
+    },
+    /// The system gives no notifications: files are looked at now and then.
+    Polls,
+    /// Files cannot be watched at all; saves are not seen.
+    Blind(notify::Error),
+}
+
+/// Why `dev` does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DevError {
+    /// The folder is no project.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The folder cannot hold what `dev` keeps.
+    #[error("cannot keep state in {}", folder.display())]
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// The server does not start.
+    #[error(transparent)]
+    Server(#[from] server::StartError),
+    /// The server started and does not answer on its own socket.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// A running `dev`.
+pub struct Dev {
+    server: Server,
+    client: Client,
+    home: Name,
+    stopping: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Dev {
+    /// Starts the server, deploys every function, and watches. Returns when each function is deployed or told to be broken.
+    pub async fn start(options: Options, events: UnboundedSender<Event>) -> Result<Dev, DevError> {
+        let project = Project::load(&options.dir)?;
+        let root = options
+            .dir
+            .canonicalize()
+            .map_err(|error| DevError::State {
+                folder: options.dir.clone(),
+                error,
+            })?;
+        // Watched before the first build, so that no save falls in between.
+        let watch = Watch::start(&root);
+        let state = root.join(STATE);
+        prepare_state(&state)?;
+        let home = project.name.clone();
+        let server = start_server(options, &state, home.clone()).await?;
+        let client = Client::new(Address::Socket(server.socket().to_owned()), None)?;
+        let mut session = Session::new(client.clone(), project, root, state.join("build"), events);
+        session.deploy_all().await;
+        session.name_leftovers().await;
+        let stopping = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let until = stopping.clone();
+        tasks.spawn(async move {
+            until.run_until_cancelled(session.follow(watch)).await;
+        });
+        Ok(Dev {
+            server,
+            client,
+            home,
+            stopping,
+            tasks,
+        })
+    }
+
+    /// The server inside.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// A client of the server inside.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The folder's project.
+    pub fn home(&self) -> &Name {
+        &self.home
+    }
+
+    /// Stops watching, and gives back the server, which still runs.
+    pub async fn unwatch(mut self) -> Server {
+        self.stopping.cancel();
+        self.tasks.shutdown().await;
+        self.server
+    }
+}
+
+async fn start_server(options: Options, state: &Path, home: Name) -> Result<Server, DevError> {
+    let server = server::start(server::Options {
+        listen: options.listen,
+        next_free_port: options.next_free_port,
+        data_dir: state.to_owned(),
+        socket: None,
+        home_project: home,
+        require_token: false,
+        grace: options.grace,
+        limits: Limits::default(),
+        program: options.program,
+        path: options.path,
+    })
+    .await?;
+    Ok(server)
+}
+
+/// Makes the folder that holds everything `dev` keeps, and keeps it out of git.
+fn prepare_state(state: &Path) -> Result<(), DevError> {
+    let ignore = state.join(".gitignore");
+    let prepare = || {
+        fs::create_dir_all(state)?;
+        if ignore.exists() {
+            return Ok(());
+        }
+        fs::write(&ignore, "*\n")
+    };
+    prepare().map_err(|error| DevError::State {
+        folder: state.to_owned(),
+        error,
+    })
+}
