@@ -1,1 +1,33 @@
-//! x
+//! The functions server: gateway, API, access, records and lifecycle. Where rooms meet.
+//! Holds no SQL, starts no process that runs user code, and reads neither arguments nor environment.
+
+mod api;
+mod app;
+mod auth;
+mod bodies;
+mod bundles;
+mod clock;
+mod deploys;
+mod door;
+mod errors;
+mod forward;
+mod function_url;
+mod gateway;
+mod guard;
+mod health;
+mod invoke;
+mod invoker;
+mod journal;
+mod lifecycle;
+mod listen;
+mod logs;
+mod marks;
+mod options;
+mod registry;
+mod reply;
+
+pub use clock::SystemClock;
+pub use journal::Ended;
+pub use lifecycle::{Server, start};
+pub use options::{Options, StartError};
+pub use workers::run_sentinel;

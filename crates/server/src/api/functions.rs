@@ -1,0 +1,276 @@
+//! Functions as people see them: what is deployed, how it is set, what its workers do.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use model::{
+    Digest, FunctionId, Kind, Limits, Name, Route, Runtime, Settings, SettingsPatch, Timestamp,
+    VersionNumber,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use store::CurrentFunction;
+use workers::Counts;
+
+use super::{Answer, MayDeploy, MayInvoke, Server};
+use crate::{
+    app::App,
+    deploys::store_failure,
+    registry::{State as Served, Table},
+};
+
+#[derive(Serialize)]
+pub(crate) struct Summary {
+    project: Name,
+    name: Name,
+    current: Option<VersionNumber>,
+    digest: Option<Digest>,
+    kind: Option<Kind>,
+    runtime: Option<Runtime>,
+    enabled: bool,
+    routes: Vec<Route>,
+    deployed_at: Option<Timestamp>,
+    lifecycle: &'static str,
+    workers: WorkerCounts,
+    url: String,
+}
+
+/// Workers by state. How many invocations wait is told apart.
+#[derive(Default, Serialize)]
+struct WorkerCounts {
+    starting: u32,
+    warm: u32,
+    busy: u32,
+    idle: u32,
+    retiring: u32,
+}
+
+#[derive(Serialize)]
+pub(crate) struct List {
+    functions: Vec<Summary>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Info {
+    #[serde(flatten)]
+    summary: Summary,
+    settings: BTreeMap<String, Setting>,
+    waiting: u32,
+    limits: Limits,
+}
+
+/// One setting, and where its value comes from.
+#[derive(Serialize)]
+struct Setting {
+    value: Value,
+    from: &'static str,
+}
+
+/// Every function of a project, or of all for `-`, sorted.
+pub(crate) async fn list(
+    State(app): Server,
+    _: MayInvoke,
+    Path(project): Path<String>,
+) -> Answer<Json<List>> {
+    let project = if project == "-" {
+        None
+    } else {
+        Some(super::name(&project)?)
+    };
+    let all = app
+        .store
+        .all_current()
+        .await
+        .map_err(|error| store_failure(&error))?;
+    let table = app.registry.table();
+    let wanted = all.into_iter().filter(|current| {
+        project
+            .as_ref()
+            .is_none_or(|project| current.function.id.project == *project)
+    });
+    let functions = wanted
+        .map(|current| summary(&table, &current, counts(&table, &current.function.id)))
+        .collect();
+    Ok(Json(List { functions }))
+}
+
+/// One function in full.
+pub(crate) async fn show(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function)): Path<(String, String)>,
+) -> Answer<Json<Info>> {
+    let id = super::function(&project, &function)?;
+    let all = app
+        .store
+        .all_current()
+        .await
+        .map_err(|error| store_failure(&error))?;
+    let Some(current) = all.into_iter().find(|current| current.function.id == id) else {
+        return Err(store_failure(&store::StoreError::NoFunction(id)).into());
+    };
+    let table = app.registry.table();
+    let counts = counts(&table, &id);
+    Ok(Json(Info {
+        summary: summary(&table, &current, counts),
+        settings: settings(&app, &current),
+        waiting: counts.waiting,
+        limits: (*app.limits).clone(),
+    }))
+}
+
+fn counts(table: &Table, id: &FunctionId) -> Counts {
+    match table.state(id) {
+        Some(Served::Deployed(deployed)) => deployed.invoker.counts(),
+        Some(Served::NotDeployed | Served::Disabled) | None => Counts::default(),
+    }
+}
+
+fn summary(table: &Table, current: &CurrentFunction, counts: Counts) -> Summary {
+    let CurrentFunction {
+        function, version, ..
+    } = current;
+    let patch = version.as_ref().map(|version| &version.patch);
+    let Counts {
+        starting,
+        warm,
+        busy,
+        idle,
+        retiring,
+        ..
+    } = counts;
+    Summary {
+        project: function.id.project.clone(),
+        name: function.id.name.clone(),
+        current: function.current,
+        digest: version.as_ref().map(|version| version.digest),
+        kind: version.as_ref().map(|version| version.kind),
+        runtime: patch.map(|patch| patch.runtime.unwrap_or(Runtime::Isolate)),
+        enabled: function.enabled,
+        routes: patch
+            .and_then(|patch| patch.routes.clone())
+            .unwrap_or_default(),
+        deployed_at: function.deployed_at,
+        lifecycle: lifecycle(function.current, counts),
+        workers: WorkerCounts {
+            starting,
+            warm,
+            busy,
+            idle,
+            retiring,
+        },
+        url: table.url(&function.id),
+    }
+}
+
+/// How far a function has come. A function comes into being with its first version, so it is built at least.
+fn lifecycle(current: Option<VersionNumber>, counts: Counts) -> &'static str {
+    match counts {
+        _ if current.is_none() => "BUILT",
+        Counts { busy: 1.., .. } => "BUSY",
+        Counts { idle: 1.., .. } => "IDLE",
+        Counts { warm: 1.., .. } => "WARM",
+        _ => "DEPLOYED",
+    }
+}
+
+/// Every setting by its name in `bungee.toml`, and whether it was written there.
+fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
+    let Some(version) = &current.version else {
+        return BTreeMap::new();
+    };
+    let Ok(settings) = version.patch.resolve(&app.limits) else {
+        return BTreeMap::new();
+    };
+    let mut shown = written(&version.patch, &settings);
+    let mut show =
+        |key: &str, value: Value, from| shown.insert(key.to_owned(), Setting { value, from });
+    show(
+        "entry",
+        json!(version.entry),
+        if version.patch.entry.is_some() {
+            FILE
+        } else {
+            DEFAULT
+        },
+    );
+    show(
+        "kind",
+        json!(version.kind),
+        if version.patch.kind.is_some() {
+            FILE
+        } else {
+            DEFAULT
+        },
+    );
+    for (name, value) in settings
+        .env
+        .iter()
+        .filter(|(name, _)| !current.env.contains_key(*name))
+    {
+        show(&format!("env.{name}"), json!(value), FILE);
+    }
+    for (name, value) in &current.env {
+        show(&format!("env.{name}"), json!(value), "override");
+    }
+    shown
+}
+
+const FILE: &str = "bungee.toml";
+const DEFAULT: &str = "default";
+
+fn written(patch: &SettingsPatch, settings: &Settings) -> BTreeMap<String, Setting> {
+    let workers = patch.workers.as_ref();
+    let queue = patch.queue.as_ref();
+    let table = [
+        ("handler", json!(settings.handler), patch.handler.is_some()),
+        ("runtime", json!(settings.runtime), patch.runtime.is_some()),
+        ("routes", json!(settings.routes), patch.routes.is_some()),
+        ("timeout", json!(settings.timeout), patch.timeout.is_some()),
+        ("memory", json!(settings.memory), patch.memory.is_some()),
+        (
+            "concurrency",
+            json!(settings.concurrency),
+            patch.concurrency.is_some(),
+        ),
+        (
+            "workers.min",
+            json!(settings.workers_min),
+            workers.is_some_and(|workers| workers.min.is_some()),
+        ),
+        (
+            "workers.max",
+            json!(settings.workers_max),
+            workers.is_some_and(|workers| workers.max.is_some()),
+        ),
+        (
+            "workers.idle",
+            json!(settings.workers_idle),
+            workers.is_some_and(|workers| workers.idle.is_some()),
+        ),
+        (
+            "queue.depth",
+            json!(settings.queue_depth),
+            queue.is_some_and(|queue| queue.depth.is_some()),
+        ),
+        (
+            "queue.wait",
+            json!(settings.queue_wait),
+            queue.is_some_and(|queue| queue.wait.is_some()),
+        ),
+        ("auth", json!(settings.auth), patch.auth.is_some()),
+    ];
+    let setting = |(key, value, is_written): (&str, Value, bool)| {
+        (
+            key.to_owned(),
+            Setting {
+                value,
+                from: if is_written { FILE } else { DEFAULT },
+            },
+        )
+    };
+    table.into_iter().map(setting).collect()
+}

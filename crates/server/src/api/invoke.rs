@@ -1,0 +1,116 @@
+//! `…/invoke`: one event, its outcome, and what was logged meanwhile.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use model::{ErrorType, Failure, InvocationId, Level, LogLine, Trigger, VersionNumber};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use store::LogFilter;
+
+use super::{Answer, MayInvoke, Server, whole};
+use crate::{
+    bodies::BodyLimit,
+    errors,
+    invoke::{self, Outcome},
+};
+
+#[derive(Serialize)]
+pub(crate) struct Invoked {
+    invocation_id: InvocationId,
+    version: Option<VersionNumber>,
+    outcome: model::Outcome,
+    /// An event handler's result; the body of a web handler's response as a string.
+    result: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    error: Option<serde_json::Value>,
+    logs: Vec<LogLine>,
+    waited_us: u64,
+    ran_us: u64,
+    cold: bool,
+}
+
+/// Invokes, and waits for the outcome. A failed invocation is an answer too: its status is 200.
+pub(crate) async fn invoke(
+    State(app): Server,
+    _: MayInvoke,
+    Path((project, function)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Invoked>> {
+    let id = super::function(&project, &function)?;
+    let deployed = app.registry.table().deployed(&id)?;
+    let limit = BodyLimit::event(&app.limits);
+    limit.check_announced(&headers)?;
+    let event = event(whole(body, limit).await?)?;
+    let outcome = invoke::invoke(&app, deployed, event, Trigger::Cli).await;
+    let filter = LogFilter {
+        invocation: Some(outcome.id),
+        at_least: Level::Trace,
+        limit: store::ROWS_MAX,
+        ..LogFilter::default()
+    };
+    // An answer without its logs is better than none.
+    let logs = app.store.logs(&id, &filter).await.unwrap_or_default();
+    Ok(Json(shape(
+        outcome,
+        logs.into_iter().map(|stored| stored.line).collect(),
+    )?))
+}
+
+/// The event as JSON; nothing is `null`.
+fn event(bytes: Bytes) -> Result<Bytes, Failure> {
+    if bytes.is_empty() {
+        return Ok(Bytes::from_static(b"null"));
+    }
+    match serde_json::from_slice::<&RawValue>(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => {
+            let message = format!("the event is no JSON: {error}");
+            Err(Failure::new(ErrorType::BadRequest, message)
+                .hint("a text is written in double quotes"))
+        }
+    }
+}
+
+fn shape(outcome: Outcome, logs: Vec<LogLine>) -> Result<Invoked, Failure> {
+    let Outcome { id, result, timing } = outcome;
+    let mut invoked = Invoked {
+        invocation_id: id,
+        version: timing.version,
+        outcome: model::Outcome::Ok,
+        result: None,
+        status: None,
+        error: None,
+        logs,
+        waited_us: timing.waited_us,
+        ran_us: timing.ran_us,
+        cold: timing.cold,
+    };
+    match result {
+        Err(failure) => {
+            invoked.outcome = model::Outcome::Failed(failure.error_type);
+            invoked.error = serde_json::to_value(errors::shape(&failure, Some(id))).ok();
+        }
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer.body);
+            let json = match answer.status {
+                Some(_) => serde_json::value::to_raw_value(&text),
+                None => RawValue::from_string(text.into_owned()),
+            };
+            invoked.result = Some(json.map_err(|error| {
+                Failure::new(
+                    ErrorType::Internal,
+                    format!("the worker answered with what is no JSON: {error}"),
+                )
+            })?);
+            invoked.status = answer.status.map(|status| status.as_u16());
+        }
+    }
+    Ok(invoked)
+}

@@ -1,0 +1,259 @@
+//! Bodies of requests: limited in size, and in how long they may stay silent.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, header::CONTENT_LENGTH};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use model::{ByteSize, ErrorType, Failure, Limits};
+use tokio::time::{Instant, Sleep, sleep_until};
+use workers::BodyError;
+
+use crate::door::Line;
+
+/// A limit on a body, with the words that name it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimit {
+    /// What the body is.
+    pub what: &'static str,
+    /// The limit's name.
+    pub name: &'static str,
+    /// Most bytes.
+    pub most: ByteSize,
+}
+
+impl BodyLimit {
+    /// The body of a request to a web handler.
+    pub(crate) fn web_request(limits: &Limits) -> BodyLimit {
+        BodyLimit {
+            what: "the request body",
+            name: "web_request_body",
+            most: limits.web_request_body,
+        }
+    }
+
+    /// An event, however it arrives.
+    pub(crate) fn event(limits: &Limits) -> BodyLimit {
+        BodyLimit {
+            what: "the event",
+            name: "event",
+            most: limits.event,
+        }
+    }
+
+    /// The result of an event handler.
+    pub(crate) fn result(limits: &Limits) -> BodyLimit {
+        BodyLimit {
+            what: "the result",
+            name: "event",
+            most: limits.event,
+        }
+    }
+
+    /// The response of a web handler.
+    pub(crate) fn response(limits: &Limits) -> BodyLimit {
+        BodyLimit {
+            what: "the response",
+            name: "streamed_response",
+            most: limits.streamed_response,
+        }
+    }
+
+    /// A bundle on its way to us.
+    pub(crate) fn bundle(limits: &Limits) -> BodyLimit {
+        BodyLimit {
+            what: "the bundle",
+            name: "bundle_unpacked",
+            most: limits.bundle_unpacked,
+        }
+    }
+
+    /// Any other request to the API.
+    pub(crate) fn api() -> BodyLimit {
+        BodyLimit {
+            what: "the request body",
+            name: "api_request_body",
+            most: ByteSize::mebibytes(1),
+        }
+    }
+
+    /// The failure of a body of which at least `size` bytes are known.
+    pub(crate) fn exceeded(&self, size: u64) -> Failure {
+        let BodyLimit { what, name, most } = self;
+        let message = format!(
+            "{what} has {size} bytes or more, the limit `{name}` is {most} ({} bytes)",
+            most.0
+        );
+        Failure::new(ErrorType::PayloadTooLarge, message)
+    }
+
+    /// The failure of a body whose exact size is known.
+    fn exceeded_exactly(&self, size: u64) -> Failure {
+        let BodyLimit { what, name, most } = self;
+        let message = format!(
+            "{what} has {size} bytes, the limit `{name}` is {most} ({} bytes)",
+            most.0
+        );
+        Failure::new(ErrorType::PayloadTooLarge, message)
+    }
+
+    /// Refuses up front a body that announces more than it may have.
+    pub(crate) fn check_announced(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let announced = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        match announced {
+            Some(size) if size > self.most.0 => Err(self.exceeded_exactly(size)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses whole bytes that are too many.
+    pub(crate) fn check(&self, size: usize) -> Result<(), Failure> {
+        if size as u64 > self.most.0 {
+            return Err(self.exceeded_exactly(size as u64));
+        }
+        Ok(())
+    }
+}
+
+/// The body of a client's request, within its limits.
+pub(crate) struct RequestBody {
+    incoming: Incoming,
+    line: Arc<Line>,
+    limit: BodyLimit,
+    /// Bytes that have come.
+    size: u64,
+    silence_max: Duration,
+    /// Runs while we wait for the client.
+    silence: Option<Pin<Box<Sleep>>>,
+    is_whole: bool,
+}
+
+impl RequestBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        line: Arc<Line>,
+        limit: BodyLimit,
+        limits: &Limits,
+    ) -> RequestBody {
+        RequestBody {
+            incoming,
+            line,
+            limit,
+            size: 0,
+            silence_max: limits.body_idle.duration(),
+            silence: None,
+            is_whole: false,
+        }
+    }
+
+    /// All of it, if it keeps its limit.
+    pub(crate) async fn whole(self) -> Result<Bytes, Failure> {
+        match self.collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(BodyError(failure)) => Err(failure),
+        }
+    }
+
+    /// Whether the client has been silent for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let until = self.silence_max;
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + until)));
+        silence.as_mut().poll(context)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            ready!(self.poll_silence(context));
+            let limit =
+                model::TimeSpan(u64::try_from(self.silence_max.as_millis()).unwrap_or(u64::MAX));
+            let message = format!("the request body was silent for {limit}, the limit `body_idle`");
+            return Poll::Ready(Some(Err(
+                Failure::new(ErrorType::BadRequest, message).into()
+            )));
+        };
+        self.silence = None;
+        Poll::Ready(match next {
+            None => {
+                self.is_whole = true;
+                None
+            }
+            Some(Err(_)) => {
+                let message = "the caller left before its request was whole";
+                Some(Err(Failure::new(ErrorType::Cancelled, message).into()))
+            }
+            Some(Ok(frame)) => {
+                self.size += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.size > self.limit.most.0 {
+                    Some(Err(self.limit.exceeded(self.size).into()))
+                } else {
+                    Some(Ok(frame))
+                }
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.is_whole && !self.incoming.is_end_stream() {
+            self.line.leave_unread();
+        }
+    }
+}
+
+/// All of an answer, if it keeps its limit.
+pub(crate) async fn whole_answer<B>(body: B, limit: BodyLimit) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes, Error = Failure>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut first = Bytes::new();
+    let mut rest: Vec<u8> = Vec::new();
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        size += data.len() as u64;
+        if size > limit.most.0 {
+            return Err(limit.exceeded(size));
+        }
+        // Most answers come in one piece, which needs no copy.
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.into() })
+}

@@ -1,0 +1,324 @@
+//! Bundles on disk: uploaded and unpacked into `incoming/`, copied from there into the folder of each version.
+//! Every step writes beside its target and renames, so that a crash leaves nothing half-done.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use model::{Digest, ErrorType, Failure, FunctionId, Limits, Manifest, VersionNumber};
+use tokio::{io::AsyncWriteExt, task::spawn_blocking};
+
+use crate::{api::body_failure, bodies::BodyLimit};
+
+/// What `incoming/` keeps for further versions, and for retries of a deployment.
+const KEEP_INCOMING: Duration = Duration::from_secs(24 * 3600);
+
+/// The bundles below one data folder.
+pub(crate) struct Bundles {
+    data_dir: PathBuf,
+    /// Makes names that no other upload of this process has.
+    uploads: AtomicU64,
+}
+
+/// Where a version lies.
+pub(crate) struct Place {
+    /// The unpacked bundle.
+    pub dir: PathBuf,
+    /// Where the compiled image of an isolate version is cached.
+    pub image: PathBuf,
+}
+
+/// A bundle that is here.
+pub(crate) struct Held {
+    pub files: u64,
+    /// In bytes, unpacked.
+    pub size: u64,
+    /// Whether it was here before.
+    pub was_known: bool,
+}
+
+impl Bundles {
+    pub(crate) fn new(data_dir: PathBuf) -> Bundles {
+        Bundles {
+            data_dir,
+            uploads: AtomicU64::new(0),
+        }
+    }
+
+    /// Where a version lies, or will.
+    pub(crate) fn place(&self, function: &FunctionId, number: VersionNumber) -> Place {
+        let versions = self.versions(function);
+        Place {
+            dir: versions.join(number.to_string()),
+            image: versions.join(format!("{number}.image")),
+        }
+    }
+
+    fn versions(&self, function: &FunctionId) -> PathBuf {
+        self.data_dir
+            .join("bundles")
+            .join(function.project.as_str())
+            .join(function.name.as_str())
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.data_dir.join("incoming")
+    }
+
+    fn unpacked(&self, digest: &Digest) -> PathBuf {
+        self.incoming().join(digest.hex())
+    }
+
+    /// Whether the bundle can be made a version without an upload.
+    pub(crate) async fn has(&self, digest: &Digest) -> bool {
+        tokio::fs::try_exists(self.unpacked(digest))
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Takes an upload: writes it down, unpacks it, and checks that it is what it says.
+    pub(crate) async fn take(
+        &self,
+        digest: Digest,
+        body: Body,
+        limits: &Limits,
+    ) -> Result<Held, Failure> {
+        let target = self.unpacked(&digest);
+        if let Some(held) = self.held(&digest, target.clone()).await {
+            return Ok(held);
+        }
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let base = self.incoming().join(format!("{}.{number}", digest.hex()));
+        let upload = Scrap(base.with_extension(format!("{number}.upload")));
+        let part = Scrap(base.with_extension(format!("{number}.part")));
+        self.receive(&upload.0, body, limits).await?;
+        let limits = limits.clone();
+        blocking(move || {
+            let manifest = unpack(&upload.0, &part.0, digest, &limits)?;
+            settle(&part.0, &target)
+                .map_err(|error| failed("keep a bundle in", &target, &error))?;
+            Ok(Held {
+                files: manifest.files().len() as u64,
+                size: manifest.size(),
+                was_known: false,
+            })
+        })
+        .await
+    }
+
+    /// What is known of a bundle that is here already; one that was damaged is taken away.
+    async fn held(&self, digest: &Digest, target: PathBuf) -> Option<Held> {
+        if !self.has(digest).await {
+            return None;
+        }
+        let digest = *digest;
+        let looked = blocking(move || {
+            let manifest = build::manifest_of(&target)
+                .ok()
+                .filter(|manifest| manifest.digest() == digest);
+            if manifest.is_none() {
+                remove(&target).map_err(|error| failed("clear", &target, &error))?;
+            }
+            Ok(manifest)
+        });
+        let manifest = looked.await.ok().flatten()?;
+        Some(Held {
+            files: manifest.files().len() as u64,
+            size: manifest.size(),
+            was_known: true,
+        })
+    }
+
+    async fn receive(&self, path: &Path, mut body: Body, limits: &Limits) -> Result<(), Failure> {
+        let limit = BodyLimit::bundle(limits);
+        let fail = |error| failed("write", path, &error);
+        tokio::fs::create_dir_all(self.incoming())
+            .await
+            .map_err(fail)?;
+        let mut file = tokio::fs::File::create(path).await.map_err(fail)?;
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(body_failure)?.into_data() else {
+                continue;
+            };
+            size += data.len() as u64;
+            if size > limit.most.0 {
+                return Err(limit.exceeded(size));
+            }
+            file.write_all(&data).await.map_err(fail)?;
+        }
+        file.flush().await.map_err(fail)
+    }
+
+    /// Puts a bundle into the folder of a version. What lay there belongs to no version and is removed first.
+    pub(crate) async fn install(&self, digest: &Digest, place: &Place) -> Result<(), Failure> {
+        let (from, dir, image) = (
+            self.unpacked(digest),
+            place.dir.clone(),
+            place.image.clone(),
+        );
+        let digest = *digest;
+        blocking(move || {
+            let fail = |error: io::Error| failed("install a bundle in", &dir, &error);
+            if !from.is_dir() {
+                let message = format!("no bundle {digest} was uploaded");
+                return Err(Failure::new(ErrorType::BadRequest, message)
+                    .hint("PUT it to /v1/bundles first"));
+            }
+            let part = Scrap(dir.with_extension("part"));
+            for stale in [&part.0, &dir, &image] {
+                remove(stale).map_err(fail)?;
+            }
+            copy(&from, &part.0)
+                .and_then(|()| settle(&part.0, &dir))
+                .map_err(fail)
+        })
+        .await
+    }
+
+    /// Takes a version's folder away again.
+    pub(crate) async fn uninstall(&self, place: Place) {
+        let removed = blocking(move || {
+            for path in [&place.dir, &place.image] {
+                remove(path).map_err(|error| failed("remove", path, &error))?;
+            }
+            Ok(())
+        });
+        if let Err(failure) = removed.await {
+            tracing::warn!(%failure, "a folder stays behind");
+        }
+    }
+
+    /// Removes what an earlier process left half-done, and uploads that nobody came back for.
+    pub(crate) async fn sweep(&self) {
+        let incoming = self.incoming();
+        let swept = blocking(move || {
+            let Ok(entries) = fs::read_dir(&incoming) else {
+                return Ok(());
+            };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let age = entry
+                    .metadata()
+                    .and_then(|data| data.modified())
+                    .ok()
+                    .and_then(|at| at.elapsed().ok());
+                if path.extension().is_some() || age.is_some_and(|age| age > KEEP_INCOMING) {
+                    remove(&path).map_err(|error| failed("remove", &path, &error))?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(failure) = swept.await {
+            tracing::warn!(%failure, "old uploads stay behind");
+        }
+    }
+}
+
+/// A path of work in progress, removed when it is dropped.
+struct Scrap(PathBuf);
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept at the next start.
+        let _ = remove(&self.0);
+    }
+}
+
+fn unpack(
+    upload: &Path,
+    part: &Path,
+    digest: Digest,
+    limits: &Limits,
+) -> Result<Manifest, Failure> {
+    let file = File::open(upload).map_err(|error| failed("read", upload, &error))?;
+    fs::create_dir(part).map_err(|error| failed("create", part, &error))?;
+    let manifest = build::unpack(BufReader::new(file), part, limits)
+        .map_err(|error| Failure::new(error.error_type(), chain(&error)))?;
+    let found = manifest.digest();
+    if found != digest {
+        let message = format!("the bundle's digest is {found}, and it was sent as {digest}");
+        return Err(Failure::new(ErrorType::BadRequest, message));
+    }
+    Ok(manifest)
+}
+
+/// Renames a finished folder to where it belongs, for good. One that is there already is the same.
+fn settle(part: &Path, target: &Path) -> io::Result<()> {
+    match fs::rename(part, target) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+        renamed => renamed?,
+    }
+    match target.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Copies a folder of plain files, and brings everything to the disk.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+            File::open(&target)?.sync_all()?;
+        }
+    }
+    File::open(to)?.sync_all()
+}
+
+/// Removes a file or folder, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(data) if data.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(Failure::new(
+            ErrorType::Internal,
+            format!("the work broke off: {error}"),
+        )),
+    }
+}
+
+fn failed(attempt: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        ErrorType::Internal,
+        format!("cannot {attempt} {}: {error}", path.display()),
+    )
+}
+
+/// An error and what lies underneath, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! What changes in a web request on its way to a handler, and in its response on the way back.
+//! Everything else passes as the caller sent it.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    header::{
+        CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_KEY, TE,
+        TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
+    request, response,
+};
+use model::{ErrorType, Failure, Params};
+
+use crate::marks::Marks;
+
+/// The invocation's id, on requests and on responses.
+pub(crate) const INVOCATION_ID: HeaderName = HeaderName::from_static("x-invocation-id");
+
+/// W3C trace context.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Where an event came from, if not from the gateway.
+pub(crate) const TRIGGER: HeaderName = HeaderName::from_static("x-bungee-trigger");
+
+/// Parameters of a declared route, as JSON.
+const PARAMS: HeaderName = HeaderName::from_static("x-bungee-params");
+
+/// When the invocation will be killed; set where it starts to run.
+const DEADLINE: HeaderName = HeaderName::from_static("x-bungee-deadline");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Headers about one connection only, which end here (RFC 9110 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    KEEP_ALIVE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    EXPECT,
+];
+
+/// Removes what speaks of one connection only, and what `Connection` itself lists.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let listed: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+        headers.remove(CONNECTION);
+        let names = listed
+            .iter()
+            .flat_map(|list| list.to_str().unwrap_or("").split(','));
+        for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Refuses what this server does not speak yet.
+pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Failure> {
+    let is_websocket = headers.contains_key(SEC_WEBSOCKET_KEY)
+        && headers
+            .get(UPGRADE)
+            .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !is_websocket {
+        return Ok(());
+    }
+    let message = "WebSocket upgrades of functions arrive later";
+    Err(Failure::new(ErrorType::ArrivesLater, message)
+        .hint("stream with server-sent events until then"))
+}
+
+/// Makes a client's request the one that the handler sees.
+pub(crate) fn request(parts: &mut request::Parts, marks: &Marks, params: &Params) {
+    let headers = &mut parts.headers;
+    strip_hop_by_hop(headers);
+    // Only this server says these; a caller that does is not believed.
+    headers.remove(PARAMS);
+    headers.remove(DEADLINE);
+    headers.remove(TRIGGER);
+    crate::auth::strip_token(headers);
+    headers.insert(INVOCATION_ID, marks.id_header.clone());
+    headers.insert(TRACEPARENT, marks.traceparent.clone());
+    if !params.is_empty() {
+        headers.insert(PARAMS, params_header(params));
+    }
+    if parts.uri.authority().is_some() {
+        // An absolute target names the host better than the header does (RFC 9112 3.2.2).
+        if let Some(Ok(host)) = parts
+            .uri
+            .authority()
+            .map(|host| HeaderValue::from_str(host.as_str()))
+        {
+            headers.insert(HOST, host);
+        }
+        parts.uri = origin_form(&parts.uri);
+    } else if !headers.contains_key(HOST) {
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    parts.version = Version::HTTP_11;
+}
+
+/// Makes a handler's response the one that the client gets.
+pub(crate) fn response(parts: &mut response::Parts, marks: &Marks) {
+    strip_hop_by_hop(&mut parts.headers);
+    parts.headers.insert(INVOCATION_ID, marks.id_header.clone());
+    parts.version = Version::HTTP_11;
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().cloned();
+    path.map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// The parameters as a JSON object in ASCII: other bytes do not survive a header in every runtime.
+fn params_header(params: &Params) -> HeaderValue {
+    let object: serde_json::Map<String, serde_json::Value> = params
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
+    let json = serde_json::Value::Object(object).to_string();
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() && !c.is_ascii_control() {
+            ascii.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    HeaderValue::from_str(&ascii).unwrap_or_else(|_| HeaderValue::from_static("{}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+    use model::Timestamp;
+
+    fn forwarded(request: http::request::Builder) -> request::Parts {
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let marks = Marks::new(Timestamp(1), parts.headers.get(TRACEPARENT));
+        super::request(&mut parts, &marks, &Params::new());
+        parts
+    }
+
+    #[test]
+    fn what_speaks_of_the_connection_ends_here() {
+        let parts = forwarded(
+            Request::get("/functions/hello?x=1")
+                .header("Host", "shop.example")
+                .header("Connection", "close, X-Private")
+                .header("X-Private", "1")
+                .header("Keep-Alive", "timeout=5")
+                .header("Transfer-Encoding", "chunked")
+                .header("Expect", "100-continue")
+                .header("Accept", "*/*"),
+        );
+        let mut names: Vec<&str> = parts.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "host", "traceparent", "x-invocation-id"]);
+        assert_eq!(parts.headers["host"], "shop.example");
+        assert_eq!(parts.uri, "/functions/hello?x=1");
+    }
+
+    #[test]
+    fn a_caller_cannot_speak_for_the_server() {
+        let parts = forwarded(
+            Request::get("/x")
+                .header("x-bungee-params", r#"{"admin":"1"}"#)
+                .header("x-bungee-deadline", "9")
+                .header("x-bungee-trigger", "schedule")
+                .header("x-invocation-id", "forged"),
+        );
+        assert!(
+            !parts
+                .headers
+                .keys()
+                .any(|name| name.as_str().starts_with("x-bungee-"))
+        );
+        assert_ne!(parts.headers["x-invocation-id"], "forged");
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_host_and_path() {
+        let parts = forwarded(Request::get("http://shop.example:8080/a?b").header("Host", "other"));
+        assert_eq!(parts.headers["host"], "shop.example:8080");
+        assert_eq!(parts.uri, "/a?b");
+    }
+
+    #[test]
+    fn parameters_travel_in_ascii() {
+        let params = vec![("name".to_owned(), "Žofie \u{1f600}\n".to_owned())];
+        let header = params_header(&params);
+        let text = header.to_str().unwrap();
+        let back: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(back["name"], "Žofie \u{1f600}\n");
+    }
+}

@@ -1,0 +1,281 @@
+//! A request's walk: route, access, a worker, and the answer streamed back. The hot path: it takes no lock,
+//! holds no body, formats no log and asks no database.
+
+use std::sync::Arc;
+
+use axum::Router;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use model::{ErrorType, Failure, FunctionId, InvocationId, Kind, Params, Trigger};
+use tower_service::Service;
+use workers::{Body, Lease};
+
+use crate::{
+    app::App,
+    auth::Peer,
+    bodies::{BodyLimit, RequestBody, whole_answer},
+    door::Line,
+    errors, forward, function_url,
+    journal::Invocation,
+    marks::Marks,
+    registry::{Deployed, Found},
+    reply::{ReplyBody, Streamed},
+};
+
+/// One connection's caller.
+pub(crate) struct Visitor {
+    pub app: Arc<App>,
+    /// Everything that is no function's path.
+    pub api: Router,
+    pub peer: Peer,
+    pub line: Arc<Line>,
+}
+
+/// Answers one request.
+pub(crate) async fn handle(
+    visitor: Arc<Visitor>,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    visitor.line.working();
+    let found = visitor
+        .app
+        .registry
+        .find(request.method(), request.uri().path());
+    let (line, lines) = (&visitor.line, &visitor.app.lines);
+    match found {
+        Found::Function(deployed, params) => visitor.invoke(deployed, params, request).await,
+        Found::Refused(failure) => {
+            visitor.leave_unread(request.body());
+            ReplyBody::whole(errors::response(&failure, None), line, lines)
+        }
+        Found::Elsewhere => ReplyBody::api(visitor.ask_api(request).await, line, lines),
+    }
+}
+
+impl Visitor {
+    /// Everything that is no function's path.
+    async fn ask_api(&self, request: Request<Incoming>) -> Response<axum::body::Body> {
+        let limits = &self.app.limits;
+        let (mut parts, incoming) = request.into_parts();
+        parts.extensions.insert(self.peer);
+        // The largest that any path takes; each has its own limit below it.
+        let body = RequestBody::new(
+            incoming,
+            self.line.clone(),
+            BodyLimit::bundle(limits),
+            limits,
+        );
+        let request = Request::from_parts(parts, body);
+        match self.api.clone().call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// A function's path.
+    async fn invoke(
+        &self,
+        deployed: Arc<Deployed>,
+        params: Params,
+        request: Request<Incoming>,
+    ) -> Response<ReplyBody> {
+        let app = &self.app;
+        let (parts, incoming) = request.into_parts();
+        let arrived = Invocation::now(&app.journal);
+        let auth = deployed.version.settings.auth;
+        if let Err(failure) = app
+            .access
+            .check_function(auth, self.peer, &parts.headers, arrived)
+        {
+            self.leave_unread(&incoming);
+            return ReplyBody::whole(errors::response(&failure, None), &self.line, &app.lines);
+        }
+        let marks = Marks::new(arrived, parts.headers.get(forward::TRACEPARENT));
+        let asked = Some((parts.method.clone(), parts.uri.clone()));
+        let kind = deployed.version.kind;
+        let invocation = Invocation::begin(
+            app.journal.clone(),
+            deployed.clone(),
+            marks.id,
+            arrived,
+            Trigger::Http,
+            asked,
+        );
+        let mut walk = Walk {
+            visitor: self,
+            deployed,
+            marks,
+            params,
+            invocation,
+        };
+        let answered = match kind {
+            Kind::Web => walk.web(parts, incoming).await,
+            Kind::Event => walk.event(parts, incoming).await,
+        };
+        match answered {
+            Ok(Answered::Streamed(parts, answer)) => {
+                let streamed =
+                    Streamed::new(answer, walk.invocation, BodyLimit::response(&app.limits));
+                ReplyBody::streamed(
+                    Response::from_parts(parts, streamed),
+                    &self.line,
+                    &app.lines,
+                )
+            }
+            Ok(Answered::Whole(response)) => {
+                walk.invocation.answers(response.status());
+                walk.invocation.succeed();
+                ReplyBody::whole(response, &self.line, &app.lines)
+            }
+            Err(failure) => {
+                walk.invocation.answers(errors::status(failure.error_type));
+                walk.invocation.fail(&failure);
+                let mut response = errors::response(&failure, Some(walk.marks.id));
+                response
+                    .headers_mut()
+                    .insert(forward::INVOCATION_ID, walk.marks.id_header);
+                ReplyBody::whole(response, &self.line, &app.lines)
+            }
+        }
+    }
+
+    /// A body that nobody will read must not break the answer.
+    fn leave_unread(&self, incoming: &Incoming) {
+        if !incoming.is_end_stream() {
+            self.line.leave_unread();
+        }
+    }
+}
+
+/// One web request on its way through a function.
+struct Walk<'a> {
+    visitor: &'a Visitor,
+    deployed: Arc<Deployed>,
+    marks: Marks,
+    params: Params,
+    invocation: Invocation,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once; a box would cost more than the move"
+)]
+enum Answered {
+    Streamed(http::response::Parts, workers::Answer),
+    Whole(Response<Bytes>),
+}
+
+impl Walk<'_> {
+    /// To a web handler: both bodies stream.
+    async fn web(&mut self, mut parts: Parts, incoming: Incoming) -> Result<Answered, Failure> {
+        let app = &self.visitor.app;
+        let limit = BodyLimit::web_request(&app.limits);
+        let body = RequestBody::new(incoming, self.visitor.line.clone(), limit, &app.limits);
+        limit.check_announced(&parts.headers)?;
+        forward::check_upgrade(&parts.headers)?;
+        forward::request(&mut parts, &self.marks, &self.params);
+        let body = if body.is_end_stream() {
+            Body::Empty
+        } else {
+            Body::Stream(Box::pin(body))
+        };
+        let lease = self.acquire().await?;
+        let response = lease.send(Request::from_parts(parts, body)).await?;
+        let (mut parts, answer) = response.into_parts();
+        forward::response(&mut parts, &self.marks);
+        let limit = BodyLimit::response(&app.limits);
+        if let Some(size) = answer.size_hint().exact() {
+            limit.check(usize::try_from(size).unwrap_or(usize::MAX))?;
+        }
+        self.invocation.answers(parts.status);
+        Ok(Answered::Streamed(parts, answer))
+    }
+
+    /// To an event handler: the whole request becomes an event, and its result the response.
+    async fn event(&mut self, parts: Parts, incoming: Incoming) -> Result<Answered, Failure> {
+        let app = &self.visitor.app;
+        let limit = BodyLimit::event(&app.limits);
+        let body = RequestBody::new(incoming, self.visitor.line.clone(), limit, &app.limits);
+        limit.check_announced(&parts.headers)?;
+        forward::check_upgrade(&parts.headers)?;
+        let body = body.whole().await?;
+        let mut parts = parts;
+        crate::auth::strip_token(&mut parts.headers);
+        let origin = function_url::Origin {
+            id: self.marks.id,
+            at: Invocation::now(&app.journal),
+            function: self.deployed.version.function.name.as_str(),
+            source: self.visitor.peer.address(),
+            params: &self.params,
+        };
+        let event = function_url::event(&parts, &body, &origin)?;
+        limit.check(event.len())?;
+        let lease = self.acquire().await?;
+        let answer = lease
+            .send(event_request(event, &self.marks, Trigger::Http))
+            .await?;
+        let result = whole_answer(answer.into_body(), BodyLimit::result(&app.limits)).await?;
+        let mut response = function_url::response(result)?;
+        response
+            .headers_mut()
+            .insert(forward::INVOCATION_ID, self.marks.id_header.clone());
+        Ok(Answered::Whole(response))
+    }
+
+    async fn acquire(&mut self) -> Result<Lease, Failure> {
+        acquire(
+            &self.visitor.app,
+            &mut self.deployed,
+            self.marks.id,
+            &mut self.invocation,
+        )
+        .await
+    }
+}
+
+/// A worker for the invocation. Where another version takes over meanwhile, that one's worker.
+pub(crate) async fn acquire(
+    app: &App,
+    deployed: &mut Arc<Deployed>,
+    id: InvocationId,
+    invocation: &mut Invocation,
+) -> Result<Lease, Failure> {
+    loop {
+        let failure = match deployed.invoker.acquire(id).await {
+            Ok(lease) => {
+                invocation.taken(&lease);
+                return Ok(lease);
+            }
+            Err(failure) => failure,
+        };
+        if failure.error_type != ErrorType::ShuttingDown || !deployed.invoker.is_closed() {
+            return Err(failure);
+        }
+        let function: &FunctionId = &deployed.version.function;
+        let next = app.registry.table().deployed(function)?;
+        // Nobody took over: the server goes down. A handler of another kind would not understand this request.
+        if Arc::ptr_eq(&next, deployed) || next.version.kind != deployed.version.kind {
+            return Err(failure);
+        }
+        invocation.moved_to(next.clone());
+        *deployed = next;
+    }
+}
+
+/// The request that brings an event to a handler of either kind.
+pub(crate) fn event_request(event: Bytes, marks: &Marks, trigger: Trigger) -> Request<Body> {
+    let mut request = Request::new(Body::from(event));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("/");
+    let headers = request.headers_mut();
+    headers.insert(http::header::HOST, HeaderValue::from_static("localhost"));
+    headers.insert(http::header::CONTENT_TYPE, errors::JSON);
+    headers.insert(forward::INVOCATION_ID, marks.id_header.clone());
+    headers.insert(forward::TRACEPARENT, marks.traceparent.clone());
+    if trigger != Trigger::Http {
+        headers.insert(forward::TRIGGER, HeaderValue::from_static(trigger.as_str()));
+    }
+    request
+}

@@ -1,0 +1,129 @@
+//! Whether the server is alive and ready, and how much it has done.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{Json, extract::State, response::IntoResponse};
+use http::{HeaderMap, StatusCode, header::ACCEPT};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::{api::Unguarded, app::App, journal::Totals};
+
+/// How soon an engine or a store that did not answer is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What is known of the server's own state.
+pub(crate) struct Health {
+    started: Instant,
+    is_ready: AtomicBool,
+    is_draining: AtomicBool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    status: &'static str,
+    /// In seconds.
+    uptime: f64,
+    total_invocations: u64,
+    successful_invocations: u64,
+    failed_invocations: u64,
+    ready: bool,
+}
+
+impl Health {
+    pub(crate) fn new() -> Health {
+        Health {
+            started: Instant::now(),
+            is_ready: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Work may come, and will be done.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed) && !self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on work should go elsewhere.
+    pub(crate) fn draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Finds out whether the engine answers and the store can be written, until both are so.
+pub(crate) async fn become_ready(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        let (engine, store) = tokio::join!(app.workers.probe(), app.store.probe_write());
+        match (engine, store) {
+            (Ok(()), Ok(())) => {
+                app.health.is_ready.store(true, Ordering::Relaxed);
+                return;
+            }
+            (engine, store) => {
+                let engine = engine.err().map(|failure| failure.to_string());
+                let store = store.err().map(|error| crate::bundles::chain(&error));
+                tracing::error!(engine, store, "not ready");
+            }
+        }
+        if stop
+            .run_until_cancelled(tokio::time::sleep(RETRY))
+            .await
+            .is_none()
+        {
+            return;
+        }
+    }
+}
+
+/// `GET /health`.
+pub(crate) async fn report(
+    State(app): State<Arc<App>>,
+    _: Unguarded,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    let wants_text = headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.trim_start().starts_with("text/plain"));
+    if wants_text {
+        return "OK".into_response();
+    }
+    let Totals { succeeded, failed } = app.journal.totals();
+    let millis = app.health.started.elapsed().as_millis();
+    Json(Report {
+        status: "ok",
+        uptime: f64::from(u32::try_from(millis / 100).unwrap_or(u32::MAX)) / 10.0,
+        total_invocations: succeeded + failed,
+        successful_invocations: succeeded,
+        failed_invocations: failed,
+        ready: app.health.is_ready(),
+    })
+    .into_response()
+}
+
+/// `GET /health/live`: the process answers.
+pub(crate) async fn live(_: Unguarded) -> &'static str {
+    "OK"
+}
+
+/// `GET /health/ready`: work may come.
+pub(crate) async fn ready(State(app): State<Arc<App>>, _: Unguarded) -> impl IntoResponse {
+    #[derive(Serialize)]
+    struct Ready {
+        ready: bool,
+    }
+    let ready = app.health.is_ready();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(Ready { ready }))
+}

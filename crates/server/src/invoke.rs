@@ -1,0 +1,96 @@
+//! An event given to a function from within the server, carried to its end: the invoke call of the API now,
+//! later the queue and schedules too.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use model::{Failure, InvocationId, Kind, Trigger};
+use workers::WorkerRef;
+
+use crate::{
+    app::App,
+    bodies::{BodyLimit, whole_answer},
+    gateway,
+    journal::{Invocation, Timing},
+    marks::Marks,
+    registry::Deployed,
+};
+
+/// How an invocation went.
+pub(crate) struct Outcome {
+    pub id: InvocationId,
+    pub result: Result<Answer, Failure>,
+    pub timing: Timing,
+}
+
+/// What the handler answered.
+pub(crate) struct Answer {
+    /// An event handler's result as JSON, or a web handler's response body.
+    pub body: Bytes,
+    /// A web handler's status.
+    pub status: Option<StatusCode>,
+}
+
+/// Invokes with an event and waits for the end, until all that the worker wrote has reached the log.
+pub(crate) async fn invoke(
+    app: &App,
+    mut deployed: Arc<Deployed>,
+    event: Bytes,
+    trigger: Trigger,
+) -> Outcome {
+    let arrived = Invocation::now(&app.journal);
+    let marks = Marks::new(arrived, None);
+    let journal = app.journal.clone();
+    let mut invocation =
+        Invocation::begin(journal, deployed.clone(), marks.id, arrived, trigger, None);
+    let mut worker = None;
+    let result = carry(
+        app,
+        &mut deployed,
+        event,
+        &marks,
+        trigger,
+        &mut invocation,
+        &mut worker,
+    )
+    .await;
+    let timing = match &result {
+        Ok(_) => invocation.succeed(),
+        Err(failure) => invocation.fail(failure),
+    };
+    if let Some(worker) = worker {
+        worker.drained().await;
+    }
+    Outcome {
+        id: marks.id,
+        result,
+        timing,
+    }
+}
+
+async fn carry(
+    app: &App,
+    deployed: &mut Arc<Deployed>,
+    event: Bytes,
+    marks: &Marks,
+    trigger: Trigger,
+    invocation: &mut Invocation,
+    worker: &mut Option<WorkerRef>,
+) -> Result<Answer, Failure> {
+    let lease = gateway::acquire(app, deployed, marks.id, invocation).await?;
+    *worker = Some(lease.worker());
+    let response = lease
+        .send(gateway::event_request(event, marks, trigger))
+        .await?;
+    let (parts, body) = response.into_parts();
+    let body = whole_answer(body, BodyLimit::result(&app.limits)).await?;
+    let status = match deployed.version.kind {
+        Kind::Event => None,
+        Kind::Web => {
+            invocation.answers(parts.status);
+            Some(parts.status)
+        }
+    };
+    Ok(Answer { body, status })
+}

@@ -1,0 +1,41 @@
+//! Where an invocation may run. The gateway asks here and does not know more: the local workers now, a developer's
+//! session too once live development arrives.
+
+use model::{Failure, InvocationId};
+use workers::{Counts, Lease, Pool};
+
+/// What takes the invocations of one version.
+pub(crate) enum Invoker {
+    /// Worker processes on this machine.
+    Workers(Pool),
+}
+
+impl Invoker {
+    /// A place to run one invocation, as soon as there is one.
+    pub(crate) async fn acquire(&self, id: InvocationId) -> Result<Lease, Failure> {
+        match self {
+            Invoker::Workers(pool) => pool.acquire(id).await,
+        }
+    }
+
+    /// Whether it takes no more, because another version took over or the server goes down.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Invoker::Workers(pool) => pool.is_closed(),
+        }
+    }
+
+    /// Takes no more; what runs ends by itself.
+    pub(crate) fn close(&self) {
+        match self {
+            Invoker::Workers(pool) => pool.close(),
+        }
+    }
+
+    /// Its workers by what they do.
+    pub(crate) fn counts(&self) -> Counts {
+        match self {
+            Invoker::Workers(pool) => pool.counts(),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What becomes known of every invocation: exactly one end, however it ends, counted, sampled, and told to who listens.
+//! Formats nothing and waits for nobody: that is done where the ends are read.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use http::{Method, StatusCode, Uri};
+use model::{
+    Clock, ErrorType, Failure, FunctionId, InvocationId, Outcome, Record, Timestamp, Trigger,
+    VersionNumber,
+};
+use store::RecordSink;
+use tokio::sync::mpsc;
+use workers::{Lease, WorkerRef};
+
+use crate::registry::Deployed;
+
+/// Ends that may wait for whoever prints them; what does not fit is not printed, and recorded all the same.
+const UNREAD_MAX: usize = 8192;
+
+/// How one invocation ended. Cheap to make and to pass on; [`Ended::record`] writes it out.
+pub struct Ended {
+    id: InvocationId,
+    deployed: Arc<Deployed>,
+    trigger: Trigger,
+    outcome: Outcome,
+    failure: Option<Failure>,
+    request: Option<(Method, Uri)>,
+    status: Option<StatusCode>,
+    arrived: Timestamp,
+    waited_us: u64,
+    ran_us: u64,
+    is_cold: bool,
+    worker: Option<WorkerRef>,
+}
+
+impl Ended {
+    /// The function that was asked.
+    pub fn function(&self) -> &FunctionId {
+        &self.deployed.version.function
+    }
+
+    /// The version that ran; `None` if no worker was reached.
+    pub fn version(&self) -> Option<VersionNumber> {
+        self.worker
+            .is_some()
+            .then_some(self.deployed.version.number)
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Method, path and query, for web requests.
+    pub fn request(&self) -> Option<(&str, &str)> {
+        let (method, uri) = self.request.as_ref()?;
+        Some((
+            method.as_str(),
+            uri.path_and_query().map_or("/", |path| path.as_str()),
+        ))
+    }
+
+    /// The status that the caller got, for web requests.
+    pub fn status(&self) -> Option<u16> {
+        self.status.map(|status| status.as_u16())
+    }
+
+    /// When it arrived.
+    pub fn arrived(&self) -> Timestamp {
+        self.arrived
+    }
+
+    /// Microseconds from the arrival until a worker took it.
+    pub fn waited_us(&self) -> u64 {
+        self.waited_us
+    }
+
+    /// Microseconds from then to the last byte.
+    pub fn ran_us(&self) -> u64 {
+        self.ran_us
+    }
+
+    /// Whether a worker had to be started for it.
+    pub fn is_cold(&self) -> bool {
+        self.is_cold
+    }
+
+    /// All of it, as it is kept.
+    pub fn record(&self) -> Record {
+        let (method, path) = self.request().unzip();
+        let failure = self.failure.as_ref();
+        Record {
+            id: self.id,
+            function: self.function().clone(),
+            version: self.version(),
+            trigger: self.trigger,
+            outcome: self.outcome,
+            message: failure.map(|failure| failure.message.clone()),
+            fault: failure.and_then(|failure| failure.fault.as_deref().cloned()),
+            method: method.map(str::to_owned),
+            path: path.map(str::to_owned),
+            status: self.status(),
+            arrived: self.arrived,
+            waited_us: self.waited_us,
+            ran_us: self.ran_us,
+            cold: self.is_cold,
+            worker: self.worker.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// Where ends go. Shared by everything that invokes.
+pub(crate) struct Journal {
+    clock: Arc<dyn Clock>,
+    sink: RecordSink,
+    listener: OnceLock<mpsc::Sender<Ended>>,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    /// The server ends what is in flight: whoever is cut off now did not leave by himself.
+    is_cutting: AtomicBool,
+}
+
+/// How many invocations ended since the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Totals {
+    pub succeeded: u64,
+    pub failed: u64,
+}
+
+impl Journal {
+    pub(crate) fn new(clock: Arc<dyn Clock>, sink: RecordSink) -> Journal {
+        Journal {
+            clock,
+            sink,
+            listener: OnceLock::new(),
+            succeeded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            is_cutting: AtomicBool::new(false),
+        }
+    }
+
+    /// Every end from now on; `None` if somebody listens already.
+    pub(crate) fn listen(&self) -> Option<mpsc::Receiver<Ended>> {
+        let (sender, receiver) = mpsc::channel(UNREAD_MAX);
+        self.listener.set(sender).ok().map(|()| receiver)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            succeeded: self.succeeded.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+        }
+    }
+
+    /// From now on, what is cut off ends as `ShuttingDown`.
+    pub(crate) fn cutting(&self) {
+        self.is_cutting.store(true, Relaxed);
+    }
+
+    fn write(&self, ended: Ended) {
+        let total = match ended.outcome {
+            Outcome::Ok => &self.succeeded,
+            Outcome::Failed(_) => &self.failed,
+        };
+        total.fetch_add(1, Relaxed);
+        let took = ended.waited_us + ended.ran_us;
+        let now = Timestamp(ended.arrived.0 + i64::try_from(took / 1000).unwrap_or(0));
+        if ended
+            .deployed
+            .sampler
+            .ended(ended.trigger, ended.outcome, took, now)
+        {
+            self.sink.record(ended.record());
+        }
+        if let Some(listener) = self.listener.get() {
+            // A terminal that is slower than the server misses lines; the record is kept all the same.
+            let _ = listener.try_send(ended);
+        }
+    }
+}
+
+/// One invocation on its way. Whatever happens to it, it ends exactly once; dropped, it ends as cancelled.
+pub(crate) struct Invocation {
+    journal: Arc<Journal>,
+    ended: Option<Ended>,
+    started: Instant,
+    taken: Option<Instant>,
+}
+
+impl Invocation {
+    /// An invocation that arrived.
+    pub(crate) fn begin(
+        journal: Arc<Journal>,
+        deployed: Arc<Deployed>,
+        id: InvocationId,
+        arrived: Timestamp,
+        trigger: Trigger,
+        request: Option<(Method, Uri)>,
+    ) -> Invocation {
+        let ended = Ended {
+            id,
+            deployed,
+            trigger,
+            outcome: Outcome::Ok,
+            failure: None,
+            request,
+            status: None,
+            arrived,
+            waited_us: 0,
+            ran_us: 0,
+            is_cold: false,
+            worker: None,
+        };
+        Invocation {
+            journal,
+            ended: Some(ended),
+            started: Instant::now(),
+            taken: None,
+        }
+    }
+
+    /// When an invocation that arrives now arrived.
+    pub(crate) fn now(journal: &Journal) -> Timestamp {
+        journal.clock.now()
+    }
+
+    /// Another version took over before a worker was found.
+    pub(crate) fn moved_to(&mut self, deployed: Arc<Deployed>) {
+        if let Some(ended) = self.ended.as_mut() {
+            ended.deployed = deployed;
+        }
+    }
+
+    /// A worker takes it.
+    pub(crate) fn taken(&mut self, lease: &Lease) {
+        self.taken = Some(Instant::now());
+        if let Some(ended) = self.ended.as_mut() {
+            ended.is_cold = lease.cold();
+            ended.worker = Some(lease.worker());
+        }
+    }
+
+    /// The caller sees this status.
+    pub(crate) fn answers(&mut self, status: StatusCode) {
+        if let Some(ended) = self.ended.as_mut() {
+            ended.status = Some(status);
+        }
+    }
+
+    /// The last byte is out.
+    pub(crate) fn succeed(&mut self) -> Timing {
+        self.end(Outcome::Ok, None)
+    }
+
+    /// It failed.
+    pub(crate) fn fail(&mut self, failure: &Failure) -> Timing {
+        self.end(Outcome::Failed(failure.error_type), Some(failure.clone()))
+    }
+
+    fn end(&mut self, outcome: Outcome, failure: Option<Failure>) -> Timing {
+        let Some(mut ended) = self.ended.take() else {
+            return Timing::default();
+        };
+        let now = Instant::now();
+        let taken = self.taken.unwrap_or(now);
+        ended.waited_us = micros(taken.duration_since(self.started));
+        ended.ran_us = micros(now.duration_since(taken));
+        ended.outcome = outcome;
+        ended.failure = failure;
+        let timing = Timing {
+            waited_us: ended.waited_us,
+            ran_us: ended.ran_us,
+            cold: ended.is_cold,
+            version: ended.version(),
+        };
+        self.journal.write(ended);
+        timing
+    }
+}
+
+/// How long it took, and on what it ran.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Timing {
+    pub waited_us: u64,
+    pub ran_us: u64,
+    pub cold: bool,
+    pub version: Option<VersionNumber>,
+}
+
+fn micros(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Drop for Invocation {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            return;
+        }
+        let failure = if self.journal.is_cutting.load(Relaxed) {
+            Failure::new(
+                ErrorType::ShuttingDown,
+                "the server went down, and its grace was over",
+            )
+        } else {
+            Failure::new(
+                ErrorType::Cancelled,
+                "the caller left before the answer was complete",
+            )
+        };
+        self.end(Outcome::Failed(failure.error_type), Some(failure));
+    }
+}

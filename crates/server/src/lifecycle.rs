@@ -1,0 +1,276 @@
+//! Birth and death of a server: in which order things begin to live, and in which they end.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use model::{Clock, LogLine};
+use store::{DataFolder, Store};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{Mutex, OnceCell, Semaphore, broadcast, mpsc},
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use workers::Workers;
+
+use crate::{
+    Options, StartError, SystemClock, api,
+    app::App,
+    auth::Access,
+    bundles::Bundles,
+    deploys::Deploys,
+    door::Lines,
+    health::{self, Health},
+    journal::{Ended, Journal},
+    listen::{Entrance, SocketFile, bind_tcp, bind_unix},
+    logs::LogHub,
+    registry::Registry,
+};
+
+/// Workers of invocations whose callers have left get this long to end, once nobody else is waited for.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
+/// A server that runs. Dropping it without [`Server::stop`] cuts everything off.
+pub struct Server {
+    app: Arc<App>,
+    logs: Arc<LogHub>,
+    addresses: Vec<SocketAddr>,
+    socket: SocketFile,
+    grace: Duration,
+    connections: TaskTracker,
+    tasks: TaskTracker,
+    /// Taken by the one who stops the server.
+    folder: Mutex<Option<DataFolder>>,
+}
+
+/// Starts a server: when this returns, its addresses answer. Call it inside a tokio runtime.
+///
+/// # Errors
+/// Whatever keeps it from being a whole server; see [`StartError`]. Nothing stays behind.
+pub async fn start(options: Options) -> Result<Server, StartError> {
+    let data_dir =
+        std::path::absolute(&options.data_dir).unwrap_or_else(|_| options.data_dir.clone());
+    let limits = Arc::new(options.limits.clone());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let folder = DataFolder::open(&data_dir)?;
+    let (store, warnings) = Store::open(&folder, &limits, clock.clone()).await?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let tokens = store.tokens().await?;
+    let wide = options
+        .listen
+        .iter()
+        .find(|addr| !addr.ip().to_canonical().is_loopback());
+    if let Some(addr) = wide
+        && tokens.is_empty()
+    {
+        return Err(StartError::NeedsToken { addr: *addr });
+    }
+    let access = Access::new(tokens, wide.is_none() && !options.require_token);
+    let doors = Doors::open(&options, &data_dir).await?;
+    let logs = Arc::new(LogHub::new(store.records()));
+    let bun = workers::find_program("bun", &options.path);
+    let workers = Workers::start(workers::Options {
+        run_dir: data_dir.join("run"),
+        limits: limits.clone(),
+        clock: clock.clone(),
+        program: options.program.clone(),
+        bun: bun.clone(),
+        logs: logs.clone(),
+    })
+    .map_err(StartError::Workers)?;
+    let registry = Arc::new(Registry::new(options.home_project.clone()));
+    let deploys = Deploys {
+        store: store.clone(),
+        workers: workers.clone(),
+        registry: registry.clone(),
+        bundles: Bundles::new(data_dir.clone()),
+        limits: limits.clone(),
+        bun,
+        changing: Mutex::new(()),
+    };
+    deploys.load().await?;
+    let app = Arc::new(App {
+        journal: Arc::new(Journal::new(clock, store.records())),
+        lines: Arc::new(Lines::new(&limits)),
+        limits,
+        home_project: options.home_project,
+        data_dir,
+        store,
+        workers,
+        registry,
+        deploys,
+        access,
+        health: Health::new(),
+        bun_version: OnceCell::new(),
+        stopping: CancellationToken::new(),
+    });
+    Ok(open(app, doors, logs, options.grace, folder))
+}
+
+/// What clients come in by.
+struct Doors {
+    tcp: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    unix: UnixListener,
+    socket: SocketFile,
+}
+
+impl Doors {
+    async fn open(options: &Options, data_dir: &Path) -> Result<Doors, StartError> {
+        let mut tcp = Vec::new();
+        let mut addresses = Vec::new();
+        for addr in &options.listen {
+            let listener = bind_tcp(*addr, options.next_free_port)?;
+            let bound = listener
+                .local_addr()
+                .map_err(|error| StartError::Listen { addr: *addr, error })?;
+            tcp.push(listener);
+            addresses.push(bound);
+        }
+        let path = options
+            .socket
+            .clone()
+            .unwrap_or_else(|| data_dir.join("bungee.sock"));
+        let path: PathBuf = std::path::absolute(&path).unwrap_or(path);
+        let (unix, socket) = bind_unix(path).await?;
+        Ok(Doors {
+            tcp,
+            addresses,
+            unix,
+            socket,
+        })
+    }
+}
+
+/// Lets clients in.
+fn open(
+    app: Arc<App>,
+    doors: Doors,
+    logs: Arc<LogHub>,
+    grace: Duration,
+    folder: DataFolder,
+) -> Server {
+    let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
+    let entrance = Entrance {
+        app: app.clone(),
+        api: api::router(app.clone()),
+        connections: connections.clone(),
+        closing: app.stopping.clone(),
+    };
+    let most = usize::try_from(app.limits.connections).unwrap_or(Semaphore::MAX_PERMITS);
+    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    for listener in doors.tcp {
+        tasks.spawn(entrance.clone().take_tcp(listener, places.clone()));
+    }
+    tasks.spawn(entrance.take_unix(doors.unix));
+    tasks.spawn(health::become_ready(app.clone(), app.stopping.clone()));
+    let sweeper = app.clone();
+    tasks.spawn(async move {
+        sweeper.deploys.bundles.sweep().await;
+        sweeper.lines.sweep(sweeper.stopping.clone()).await;
+    });
+    Server {
+        app,
+        logs,
+        addresses: doors.addresses,
+        socket: doors.socket,
+        grace,
+        connections,
+        tasks,
+        folder: Mutex::new(Some(folder)),
+    }
+}
+
+impl Server {
+    /// The TCP addresses that it listens on, with the ports that were found.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The Unix socket.
+    pub fn socket(&self) -> &Path {
+        self.socket.path()
+    }
+
+    /// The end of every invocation from now on, for the line on the terminal; `None` if somebody has it already.
+    /// Whoever takes it must read it: what does not fit is dropped.
+    pub fn ended(&self) -> Option<mpsc::Receiver<Ended>> {
+        self.app.journal.listen()
+    }
+
+    /// Every log line from now on.
+    pub fn logs(&self) -> broadcast::Receiver<Arc<LogLine>> {
+        self.logs.listen()
+    }
+
+    /// Whether the engine answered and the store could be written, and it is not going down.
+    pub fn is_ready(&self) -> bool {
+        self.app.health.is_ready()
+    }
+
+    /// Whether local programs need no token.
+    pub fn is_open(&self) -> bool {
+        self.app.access.is_open()
+    }
+
+    /// Goes down in good order: takes no more, lets what is in flight end within the grace, ends the workers,
+    /// closes the store. A second call waits for the first, and does nothing.
+    pub async fn stop(&self) {
+        let mut folder = self.folder.lock().await;
+        let Some(held) = folder.take() else {
+            return;
+        };
+        let app = &self.app;
+        let until = Instant::now() + self.grace;
+        app.health.draining();
+        // Listeners close; followers of logs hear the end.
+        app.stopping.cancel();
+        app.lines.drain();
+        self.connections.close();
+        let is_drained = timeout(self.grace, self.connections.wait()).await.is_ok();
+        if !is_drained {
+            tracing::warn!(
+                "the grace of {:?} is over; what is still in flight is cut off",
+                self.grace
+            );
+        }
+        app.journal.cutting();
+        app.lines.cut();
+        self.connections.wait().await;
+        let left = until.saturating_duration_since(Instant::now());
+        app.workers.stop(left.min(LEFTOVERS)).await;
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Err(error) = app.store.close().await {
+            tracing::error!(
+                error = crate::bundles::chain(&error),
+                "the last records could not be written"
+            );
+        }
+        self.socket.remove();
+        drop(held);
+    }
+
+    /// Ends at once: workers are killed, nothing is waited for. The caller exits next.
+    pub fn kill(&self) {
+        self.app.stopping.cancel();
+        self.app.journal.cutting();
+        self.app.lines.cut();
+        self.app.workers.kill_all();
+        self.socket.remove();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.app.stopping.cancel();
+        self.app.journal.cutting();
+        self.app.lines.cut();
+    }
+}

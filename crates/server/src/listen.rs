@@ -1,0 +1,264 @@
+//! Where clients come in: TCP addresses and the Unix socket, and the loops that take their connections.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::service::service_fn;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    app::App,
+    auth::Peer,
+    door,
+    gateway::{self, Visitor},
+    options::StartError,
+};
+
+/// Connections that wait for us to take them; the system may hold fewer.
+const BACKLOG: u32 = 4096;
+
+/// How many ports are tried when the first is taken.
+const PORTS_TRIED: u16 = 100;
+
+/// After an accept that failed, for want of file descriptors most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections on the Unix socket at once, beside those on TCP: its owner gets in even when TCP is full.
+const SOCKET_CONNECTIONS: usize = 256;
+
+/// Listens on an address, or on the next free port.
+pub(crate) fn bind_tcp(addr: SocketAddr, next_free_port: bool) -> Result<TcpListener, StartError> {
+    let mut tried = addr;
+    for _ in 0..PORTS_TRIED {
+        match listen(tried) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let next = tried.port().checked_add(1).filter(|_| next_free_port);
+                let Some(next) = next else {
+                    break;
+                };
+                tried.set_port(next);
+            }
+            Err(error) => return Err(StartError::Listen { addr: tried, error }),
+        }
+    }
+    Err(StartError::PortTaken { addr })
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // The same port at once after a restart, though old connections linger in the system.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// A Unix socket file that is ours, removed when it is dropped.
+pub(crate) struct SocketFile(PathBuf);
+
+impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Takes the file away before the drop.
+    pub(crate) fn remove(&self) {
+        // Gone already is as good.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Listens on a Unix socket that only our user may open. A stale file is replaced; one that answers is not.
+pub(crate) async fn bind_unix(path: PathBuf) -> Result<(UnixListener, SocketFile), StartError> {
+    let failed = |error| StartError::Socket {
+        path: path.clone(),
+        error,
+    };
+    match std::fs::symlink_metadata(&path) {
+        Ok(data) if !data.file_type().is_socket() => {
+            return Err(failed(io::Error::other(
+                "something that is no socket lies there",
+            )));
+        }
+        Ok(_) if connects(&path).await => return Err(StartError::SocketTaken { path }),
+        Ok(_) | Err(_) => {}
+    }
+    let listener = bind_private(&path).map_err(failed)?;
+    Ok((listener, SocketFile(path)))
+}
+
+async fn connects(path: &Path) -> bool {
+    match Short::of(path) {
+        Ok(short) => UnixStream::connect(&short.path).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// Binds beside the path, closes the file to others, and only then moves it there.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(Short::of(&beside)?.path)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&beside, path)?;
+    Ok(listener)
+}
+
+/// A name for a socket that fits into the 107 bytes that the system gives it, however deep its folder lies.
+struct Short {
+    path: PathBuf,
+    /// Keeps the name valid.
+    _folder: std::fs::File,
+}
+
+impl Short {
+    fn of(path: &Path) -> io::Result<Short> {
+        use std::os::fd::AsRawFd;
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let folder = std::fs::File::open(parent)?;
+        let path = Path::new("/proc/self/fd")
+            .join(folder.as_raw_fd().to_string())
+            .join(name);
+        Ok(Short {
+            path,
+            _folder: folder,
+        })
+    }
+}
+
+/// What the loops that take connections share.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    pub app: Arc<App>,
+    /// Everything that is no function's path.
+    pub api: Router,
+    /// The connections' tasks.
+    pub connections: TaskTracker,
+    /// Cancelled when no more connections are taken.
+    pub closing: CancellationToken,
+}
+
+impl Entrance {
+    /// Takes TCP connections until the entrance closes. Two listeners share `places`.
+    pub(crate) async fn take_tcp(self, listener: TcpListener, places: Arc<Semaphore>) {
+        while let Some((stream, place)) = self
+            .next(&places, |context| listener.poll_accept(context))
+            .await
+        {
+            let (stream, address): (TcpStream, SocketAddr) = stream;
+            // Answers leave at once; a stream that is gone already will say so itself.
+            let _ = stream.set_nodelay(true);
+            self.serve(stream, Peer::Tcp(address.ip().to_canonical()), place);
+        }
+    }
+
+    /// Takes connections on the Unix socket until the entrance closes.
+    pub(crate) async fn take_unix(self, listener: UnixListener) {
+        let places = Arc::new(Semaphore::new(SOCKET_CONNECTIONS));
+        while let Some((stream, place)) = self
+            .next(&places, |context| listener.poll_accept(context))
+            .await
+        {
+            let (stream, _): (UnixStream, _) = stream;
+            let peer = peer_of(&stream);
+            self.serve(stream, peer, place);
+        }
+    }
+
+    /// The next connection, taken only once there is a place for it; `None` once the entrance closes.
+    async fn next<T>(
+        &self,
+        places: &Arc<Semaphore>,
+        mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Option<(T, OwnedSemaphorePermit)> {
+        loop {
+            let place = self
+                .closing
+                .run_until_cancelled(places.clone().acquire_owned())
+                .await?
+                .ok()?;
+            match self
+                .closing
+                .run_until_cancelled(poll_fn(&mut poll_accept))
+                .await?
+            {
+                Ok(stream) => return Some((stream, place)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    self.closing
+                        .run_until_cancelled(sleep(ACCEPT_PAUSE))
+                        .await?;
+                }
+            }
+        }
+    }
+
+    fn serve<S>(&self, stream: S, peer: Peer, place: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (app, api) = (self.app.clone(), self.api.clone());
+        self.connections.spawn(async move {
+            let (lines, limits) = (app.lines.clone(), app.limits.clone());
+            door::serve(stream, &lines, &limits, |line| {
+                let visitor = Arc::new(Visitor {
+                    app,
+                    api,
+                    peer,
+                    line,
+                });
+                service_fn(move |request| {
+                    let visitor = visitor.clone();
+                    async move {
+                        Ok::<_, std::convert::Infallible>(gateway::handle(visitor, request).await)
+                    }
+                })
+            })
+            .await;
+            drop(place);
+        });
+    }
+}
+
+/// Who is at the other end of the Unix socket.
+fn peer_of(stream: &UnixStream) -> Peer {
+    let ours = rustix::process::geteuid().as_raw();
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == ours || peer.uid() == 0 => Peer::Owner,
+        Ok(_) | Err(_) => Peer::Stranger,
+    }
+}

@@ -1,0 +1,169 @@
+//! Bodies of responses on their way to a client.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use model::{ErrorType, Failure};
+use workers::Answer;
+
+use crate::{
+    bodies::BodyLimit,
+    door::{Line, Lines},
+    journal::Invocation,
+};
+
+/// A response's body. Once it is gone, the connection waits for its next request.
+pub(crate) struct ReplyBody {
+    source: Source,
+    line: Arc<Line>,
+    lines: Arc<Lines>,
+}
+
+enum Source {
+    /// All of it at once.
+    Whole(Option<Bytes>),
+    /// A handler's answer, as it comes.
+    Streamed(Box<Streamed>),
+    /// An answer of the API.
+    Api(axum::body::Body),
+}
+
+/// What a handler streams, and the invocation that ends with it.
+pub(crate) struct Streamed {
+    answer: Answer,
+    invocation: Invocation,
+    limit: BodyLimit,
+    size: u64,
+}
+
+impl Streamed {
+    /// A body that ends its invocation with the last byte.
+    pub(crate) fn new(answer: Answer, mut invocation: Invocation, limit: BodyLimit) -> Streamed {
+        if answer.is_end_stream() {
+            invocation.succeed();
+        }
+        Streamed {
+            answer,
+            invocation,
+            limit,
+            size: 0,
+        }
+    }
+
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let failure = match ready!(Pin::new(&mut self.answer).poll_frame(context)) {
+            None => {
+                self.invocation.succeed();
+                return Poll::Ready(None);
+            }
+            Some(Ok(frame)) => {
+                self.size += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.size <= self.limit.most.0 {
+                    // A body of known length is not asked again after its last byte.
+                    if self.answer.is_end_stream() {
+                        self.invocation.succeed();
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                self.limit.exceeded(self.size)
+            }
+            Some(Err(failure)) => failure,
+        };
+        self.invocation.fail(&failure);
+        Poll::Ready(Some(Err(failure)))
+    }
+}
+
+impl ReplyBody {
+    fn new(source: Source, line: &Arc<Line>, lines: &Arc<Lines>) -> ReplyBody {
+        ReplyBody {
+            source,
+            line: line.clone(),
+            lines: lines.clone(),
+        }
+    }
+
+    /// A response whose body is all there.
+    pub(crate) fn whole(
+        response: Response<Bytes>,
+        line: &Arc<Line>,
+        lines: &Arc<Lines>,
+    ) -> Response<ReplyBody> {
+        response.map(|bytes| {
+            let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+            ReplyBody::new(Source::Whole(bytes), line, lines)
+        })
+    }
+
+    /// A response that a handler streams.
+    pub(crate) fn streamed(
+        response: Response<Streamed>,
+        line: &Arc<Line>,
+        lines: &Arc<Lines>,
+    ) -> Response<ReplyBody> {
+        response.map(|streamed| ReplyBody::new(Source::Streamed(Box::new(streamed)), line, lines))
+    }
+
+    /// A response of the API.
+    pub(crate) fn api(
+        response: Response<axum::body::Body>,
+        line: &Arc<Line>,
+        lines: &Arc<Lines>,
+    ) -> Response<ReplyBody> {
+        response.map(|body| ReplyBody::new(Source::Api(body), line, lines))
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match &mut self.source {
+            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Streamed(streamed) => streamed.poll_frame(context),
+            Source::Api(body) => Pin::new(body).poll_frame(context).map_err(|error| {
+                Failure::new(
+                    ErrorType::Internal,
+                    format!("the answer broke off: {error}"),
+                )
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Whole(bytes) => bytes.is_none(),
+            Source::Streamed(streamed) => streamed.answer.is_end_stream(),
+            Source::Api(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Source::Streamed(streamed) => streamed.answer.size_hint(),
+            Source::Api(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        self.line.waiting(self.lines.tick());
+    }
+}
