@@ -1,0 +1,47 @@
+//! One file per command: its arguments, and what it does with them.
+
+pub mod deploy;
+pub mod dev;
+pub mod info;
+pub mod invocations;
+pub mod invoke;
+pub mod list;
+pub mod logs;
+pub mod rollback;
+pub mod serve;
+pub mod token;
+pub mod versions;
+
+use crate::{
+    arguments::{Command, Global},
+    exit::{Exit, Stop},
+    output::Printer,
+};
+
+/// Does what was asked.
+pub async fn run(command: Command, global: Global) -> Result<Exit, Stop> {
+    let printer = Printer::new(global.json, global.quiet);
+    let door = Door { global, printer };
+    match command {
+        Command::Dev(dev) => dev.run(&door).await,
+        Command::Serve(serve) => serve.run(&door).await,
+        Command::Deploy(deploy) => deploy.run(&door).await,
+        Command::Invoke(invoke) => invoke.run(&door).await,
+        Command::List(list) => list.run(&door).await,
+        Command::Info(info) => info.run(&door).await,
+        Command::Versions(versions) => versions.run(&door).await,
+        Command::Rollback(rollback) => rollback.run(&door).await,
+        Command::Logs(logs) => logs.run(&door).await,
+        Command::Invocations(invocations) => invocations.run(&door).await,
+        Command::Token(token) => token.run(&door).await,
+    }
+}
+
+/// What every command gets: the global arguments, and where words go.
+#[derive(Debug)]
+pub struct Door {
+    /// As they were typed, or stood in the environment.
+    pub global: Global,
+    /// Where words go.
+    pub printer: Printer,
+}

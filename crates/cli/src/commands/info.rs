@@ -1,0 +1,121 @@
+//! `bungee info`: one function, its settings and where each comes from, the limits that hold.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use laptop::api::FunctionInfo;
+use serde_json::Value;
+
+use crate::{
+    arguments::FunctionName,
+    commands::Door,
+    connection,
+    exit::{Exit, Stop},
+    output::escape,
+    table,
+};
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bungee info hello")]
+pub struct Info {
+    /// The function, as NAME or PROJECT/NAME
+    #[arg(value_name = "NAME")]
+    function: FunctionName,
+}
+
+impl Info {
+    /// Prints what the server knows of the function.
+    pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
+        let client = connection::connect(&door.global)?;
+        let function = connection::function(&client, &door.global, &self.function).await?;
+        let info = client.function(&function).await?;
+        if door.printer.json {
+            door.printer.json(&info)?;
+        } else {
+            door.printer.line(&render(&info))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// A value as it is written in `bungee.toml`, strings bare.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    }
+}
+
+fn render(info: &FunctionInfo) -> String {
+    let workers = info.workers;
+    let current = match (info.current, info.digest) {
+        (Some(version), Some(digest)) => format!("{version}  {digest}"),
+        (Some(version), None) => version.to_string(),
+        (None, _) => "none deployed".into(),
+    };
+    let routes: Vec<String> = info.routes.iter().map(|route| route.to_string()).collect();
+    let rows = [
+        ("function", format!("{}/{}", info.project, info.name)),
+        ("path", info.url.clone()),
+        (
+            "routes",
+            if routes.is_empty() {
+                "-".into()
+            } else {
+                routes.join(", ")
+            },
+        ),
+        ("current", current),
+        ("deployed", info.deployed_at.map_or("-".into(), table::time)),
+        (
+            "runtime",
+            info.runtime
+                .map_or("-".into(), |runtime| runtime.to_string()),
+        ),
+        (
+            "kind",
+            info.kind.map_or("-".into(), |kind| kind.to_string()),
+        ),
+        (
+            "state",
+            if info.enabled {
+                info.lifecycle.clone()
+            } else {
+                "DISABLED".into()
+            },
+        ),
+        (
+            "workers",
+            format!(
+                "{} starting, {} warm, {} busy, {} idle, {} retiring",
+                workers.starting, workers.warm, workers.busy, workers.idle, workers.retiring
+            ),
+        ),
+        ("waiting", info.waiting.to_string()),
+    ];
+    let mut text = String::new();
+    for (name, value) in rows {
+        let _infallible = writeln!(text, "{name:<9} {}", escape(&value, "          "));
+    }
+    if !info.settings.is_empty() {
+        let rows = info
+            .settings
+            .iter()
+            .map(|(key, setting)| vec![key.clone(), plain(&setting.value), setting.from.clone()]);
+        let _infallible = writeln!(
+            text,
+            "\n{}",
+            table::render(&["SETTING", "VALUE", "FROM"], rows)
+        );
+    }
+    if !info.limits.is_empty() {
+        let rows = info
+            .limits
+            .iter()
+            .map(|(name, value)| vec![name.clone(), plain(value)]);
+        let _infallible = writeln!(text, "\n{}", table::render(&["LIMIT", "VALUE"], rows));
+    }
+    text.trim_end().to_owned()
+}

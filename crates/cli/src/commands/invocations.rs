@@ -1,0 +1,123 @@
+//! `bungee invocations`: how the last invocations of a function went.
+
+use clap::Args;
+use model::Record;
+
+use crate::{
+    arguments::FunctionName,
+    commands::Door,
+    connection,
+    exit::{Exit, Stop},
+    table,
+};
+
+/// Arguments of `invocations`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bungee invocations hello --failed")]
+pub struct Invocations {
+    /// The function, as NAME or PROJECT/NAME
+    #[arg(value_name = "NAME")]
+    function: FunctionName,
+    /// Only those that failed
+    #[arg(long)]
+    failed: bool,
+    /// At most this many, the newest
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+}
+
+impl Invocations {
+    /// Prints one row per invocation, newest first.
+    pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
+        let client = connection::connect(&door.global)?;
+        let function = connection::function(&client, &door.global, &self.function).await?;
+        let found = client
+            .invocations(&function, self.failed, self.limit)
+            .await?;
+        if door.printer.json {
+            door.printer.json(&found)?;
+            return Ok(Exit::Done);
+        }
+        if found.invocations.is_empty() {
+            door.printer.note("no such invocations yet");
+            return Ok(Exit::Done);
+        }
+        let header = [
+            "ARRIVED",
+            "INVOCATION",
+            "VERSION",
+            "TRIGGER",
+            "OUTCOME",
+            "WAITED",
+            "RAN",
+            "WHAT",
+        ];
+        door.printer
+            .line(&table::render(&header, found.invocations.iter().map(row)))?;
+        if let Some(note) = sampled(found.sampled.recorded, found.sampled.ended) {
+            door.printer.note(&note);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn row(record: &Record) -> Vec<String> {
+    let waited = table::micros(record.waited_us);
+    vec![
+        table::time(record.arrived),
+        record.id.to_string(),
+        record
+            .version
+            .map_or("-".into(), |version| version.to_string()),
+        record.trigger.to_string(),
+        record.outcome.as_str().to_owned(),
+        if record.cold {
+            format!("{waited} (cold)")
+        } else {
+            waited
+        },
+        table::micros(record.ran_us),
+        what(record),
+    ]
+}
+
+/// The request, for web requests, and why it failed.
+fn what(record: &Record) -> String {
+    let request = match (&record.method, &record.path, record.status) {
+        (Some(method), Some(path), Some(status)) => Some(format!("{method} {path} {status}")),
+        (Some(method), Some(path), None) => Some(format!("{method} {path}")),
+        _ => None,
+    };
+    match (request, &record.message) {
+        (Some(request), Some(message)) => format!("{request}: {message}"),
+        (Some(request), None) => request,
+        (None, Some(message)) => message.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+/// What part of all invocations has a record, if not every one.
+fn sampled(recorded: u64, ended: u64) -> Option<String> {
+    if recorded == 0 || recorded >= ended {
+        return None;
+    }
+    let every = (ended + recorded / 2) / recorded;
+    Some(format!(
+        "sampled 1 in {}: {recorded} of {ended} invocations have a record",
+        every.max(1)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_says_so() {
+        assert_eq!(sampled(10, 10), None);
+        assert_eq!(
+            sampled(200, 5000).unwrap(),
+            "sampled 1 in 25: 200 of 5000 invocations have a record"
+        );
+    }
+}

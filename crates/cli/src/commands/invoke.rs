@@ -1,0 +1,362 @@
+//! `bungee invoke`: one invocation, from the terminal. Result on stdout, logs on stderr, the outcome as exit code.
+
+use std::{
+    io::{self, Read as _},
+    path::Path,
+};
+
+use clap::Args;
+use laptop::api::{ApiError, Client, ErrorBody, Invoked, LogQuery, WebAnswer, WebRequest};
+use model::{FunctionId, InvocationId, LogLine, Name, Outcome};
+use serde::de::IgnoredAny;
+
+use crate::{
+    arguments::FunctionName,
+    commands::{Door, logs},
+    connection,
+    exit::{Complaint, Exit, Stop},
+    output::{Style, escape},
+    table,
+};
+
+/// Arguments of `invoke`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  bungee invoke hello --data '{\"name\":\"Ann\"}'
+  bungee invoke hello --http 'GET /Ann' --header 'accept: text/plain'")]
+pub struct Invoke {
+    /// The function, as NAME or PROJECT/NAME
+    #[arg(value_name = "NAME")]
+    function: FunctionName,
+    /// The event, or the body with `--http`: text, `@FILE`, or `-` for stdin [default: {}]
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    data: Option<String>,
+    /// A web request: PATH lies under the function's own path, unless it begins with `/functions/`
+    #[arg(long, value_name = "METHOD PATH", value_parser = request_line)]
+    http: Option<RequestLine>,
+    /// A header of the web request, like `accept: text/plain`
+    #[arg(long, value_name = "K:V", value_parser = header, requires = "http")]
+    header: Vec<(String, String)>,
+}
+
+/// `METHOD PATH` as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RequestLine {
+    method: model::Method,
+    path: String,
+}
+
+impl Invoke {
+    /// Invokes, prints, and ends with the outcome.
+    pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
+        let data = self.data.as_deref().map(read_data).transpose()?;
+        if let (None, Some(data)) = (&self.http, &data) {
+            check_json(data)?;
+        }
+        let client = connection::connect(&door.global)?;
+        let function = connection::function(&client, &door.global, &self.function).await?;
+        let Some(line) = self.http else {
+            let event = data.unwrap_or_else(|| b"{}".to_vec());
+            let invoked = client.invoke(&function, event.into()).await?;
+            return print(door, &invoked);
+        };
+        let mut headers = self.header;
+        let typed = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        if !typed && data.as_deref().is_some_and(|data| check_json(data).is_ok()) {
+            headers.push(("content-type".into(), "application/json".into()));
+        }
+        let request = WebRequest {
+            method: line.method,
+            path: full_path(&function, &line.path),
+            headers,
+            body: data.unwrap_or_default().into(),
+        };
+        web(door, &client, &function, request).await
+    }
+}
+
+/// Prints an event's outcome.
+fn print(door: &Door, invoked: &Invoked) -> Result<Exit, Stop> {
+    if door.printer.json {
+        door.printer.json(invoked)?;
+    } else {
+        for line in &invoked.logs {
+            show_log(door, line);
+        }
+        tell(door, invoked);
+        if invoked.outcome == Outcome::Ok {
+            print_result(door, invoked)?;
+        }
+    }
+    if let Some(error) = &invoked.error
+        && !door.printer.json
+    {
+        door.printer.complain(&failed(error));
+    }
+    Ok(match invoked.outcome {
+        Outcome::Ok => Exit::Done,
+        Outcome::Failed(_) => Exit::Failed,
+    })
+}
+
+/// The result as the handler gave it; the body of a web handler's response, which travels as a JSON string, as it was.
+fn print_result(door: &Door, invoked: &Invoked) -> Result<(), Stop> {
+    let raw = invoked
+        .result
+        .as_ref()
+        .map_or("null", |result| result.get());
+    if invoked.status.is_none() {
+        return door.printer.line(raw);
+    }
+    match serde_json::from_str::<Option<String>>(raw) {
+        Ok(body) => {
+            let body = body.unwrap_or_default();
+            door.printer.bytes(body.as_bytes())?;
+            if !body.ends_with('\n') {
+                door.printer.end_line_on_terminal()?;
+            }
+            Ok(())
+        }
+        Err(_) => door.printer.line(raw),
+    }
+}
+
+/// With `--verbose`: which invocation it was, where it ran and how long it took.
+fn tell(door: &Door, invoked: &Invoked) {
+    if door.global.verbose {
+        let version = invoked
+            .version
+            .map_or("no version".into(), |version| version.to_string());
+        door.printer.note(&format!(
+            "invocation {} on {version}: waited {}, ran {}",
+            invoked.invocation_id,
+            table::micros(invoked.waited_us),
+            table::micros(invoked.ran_us)
+        ));
+    }
+}
+
+fn show_log(door: &Door, line: &LogLine) {
+    let level = door
+        .printer
+        .palette_err()
+        .paint(logs::style(line.level), &format!("{:<5}", line.level));
+    door.printer
+        .note(&format!("{level} {}", escape(&line.text, "      ")));
+}
+
+/// A failure as an error: the handler's stack stands under its message.
+fn failed(error: &ErrorBody) -> Complaint {
+    let mut message = format!("{}: {}", error.error_type, error.message);
+    if let Some(stack) = error.fault.as_ref().and_then(|fault| fault.stack.as_ref()) {
+        message.push('\n');
+        message.push_str(stack);
+    }
+    Complaint {
+        exit: Exit::Failed,
+        message,
+        hint: error.hint.clone(),
+    }
+}
+
+/// Sends a web request, prints the body as it comes, then what was logged.
+async fn web(
+    door: &Door,
+    client: &Client,
+    function: &FunctionId,
+    request: WebRequest,
+) -> Result<Exit, Stop> {
+    let mut answer = client.web(request).await?;
+    let status = answer.status();
+    let id: Option<InvocationId> = answer
+        .header("x-invocation-id")
+        .and_then(|id| id.parse().ok());
+    if door.global.verbose {
+        door.printer.note(
+            &door
+                .printer
+                .palette_err()
+                .paint(Style::Dim, &format!("status {status}")),
+        );
+    }
+    if status >= 400 && answer.header("content-type") == Some("application/json") {
+        return refused(door, client, function, id, answer).await;
+    }
+    let mut ends_line = true;
+    while let Some(chunk) = answer.chunk().await? {
+        ends_line = chunk.last().map_or(ends_line, |byte| *byte == b'\n');
+        door.printer.bytes(&chunk)?;
+    }
+    if !ends_line {
+        door.printer.end_line_on_terminal()?;
+    }
+    show_logs_of(door, client, function, id).await?;
+    Ok(Exit::Done)
+}
+
+/// An answer that may be the gateway's own: not allowed, not found, or the invocation failed. Else the handler's.
+async fn refused(
+    door: &Door,
+    client: &Client,
+    function: &FunctionId,
+    id: Option<InvocationId>,
+    answer: WebAnswer,
+) -> Result<Exit, Stop> {
+    let status = answer.status();
+    let error = match answer.failure().await? {
+        Ok(error) => error,
+        Err(body) => {
+            door.printer.bytes(&body)?;
+            show_logs_of(door, client, function, id).await?;
+            return Ok(Exit::Done);
+        }
+    };
+    let id = id.or_else(|| error.invocation_id.as_ref()?.parse().ok());
+    show_logs_of(door, client, function, id).await?;
+    let stack = error.fault.as_ref().and_then(|fault| fault.stack.clone());
+    let error = ApiError::Answered {
+        status,
+        error: Box::new(error),
+    };
+    let mut complaint = Complaint::from(error);
+    if let Some(stack) = stack {
+        complaint.message = format!("{}\n{stack}", complaint.message);
+    }
+    Err(complaint.into())
+}
+
+/// What an invocation logged, if the server lets us look: a token may allow to invoke and no more.
+async fn show_logs_of(
+    door: &Door,
+    client: &Client,
+    function: &FunctionId,
+    id: Option<InvocationId>,
+) -> Result<(), Stop> {
+    let Some(id) = id else { return Ok(()) };
+    let query = LogQuery {
+        invocation: Some(id),
+        ..LogQuery::default()
+    };
+    let mut lines = match client.logs(function, &query).await {
+        Ok(lines) => lines,
+        Err(ApiError::Answered { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    while let Some(line) = lines.next().await? {
+        show_log(door, &line);
+    }
+    Ok(())
+}
+
+/// The function's own path in front, unless the whole path was typed.
+fn full_path(function: &FunctionId, path: &str) -> String {
+    let FunctionId { project, name } = function;
+    if path.starts_with("/functions/") {
+        path.to_owned()
+    } else if *project == Name::default_project() {
+        format!("/functions/{name}{path}")
+    } else {
+        format!("/functions/{project}/{name}{path}")
+    }
+}
+
+/// The bytes that `--data` means.
+fn read_data(typed: &str) -> Result<Vec<u8>, Complaint> {
+    if typed == "-" {
+        let mut data = Vec::new();
+        io::stdin().lock().read_to_end(&mut data).map_err(|error| {
+            Complaint::usage(format!("cannot read `--data` from stdin: {error}"))
+        })?;
+        return Ok(data);
+    }
+    match typed.strip_prefix('@') {
+        Some(file) => std::fs::read(Path::new(file)).map_err(|error| {
+            Complaint::usage(format!("cannot read `--data` from `{file}`: {error}"))
+        }),
+        None => Ok(typed.as_bytes().to_vec()),
+    }
+}
+
+/// Refuses what is no JSON, with the place where it stops being JSON.
+fn check_json(data: &[u8]) -> Result<(), Complaint> {
+    match serde_json::from_slice::<IgnoredAny>(data) {
+        Ok(IgnoredAny) => Ok(()),
+        Err(error) => Err(
+            Complaint::usage(format!("`--data` is no JSON: {error}")).hint(
+                "quote it for the shell, like --data '{\"name\":\"Ann\"}', or use `--data @FILE`",
+            ),
+        ),
+    }
+}
+
+fn request_line(text: &str) -> Result<RequestLine, String> {
+    let wrong = || "write it like 'GET /path'".to_owned();
+    let (method, path) = text.split_once(' ').ok_or_else(wrong)?;
+    let path = path.trim();
+    let method = model::Method::from_bytes(method.as_bytes()).map_err(|_| wrong())?;
+    if !path.starts_with('/') || path.contains(char::is_whitespace) {
+        return Err(wrong());
+    }
+    Ok(RequestLine {
+        method,
+        path: path.to_owned(),
+    })
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        Some(_) | None => Err("write it like `accept: text/plain`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_is_no_json_says_where() {
+        let complaint = check_json(b"{\n  \"a\": }").unwrap_err();
+        assert_eq!(complaint.exit, Exit::Usage);
+        assert_eq!(
+            complaint.message,
+            "`--data` is no JSON: expected value at line 2 column 8"
+        );
+        assert!(check_json(b" {\"a\": [1]} ").is_ok());
+        assert!(check_json(b"").is_err());
+    }
+
+    #[test]
+    fn a_path_lies_under_the_function() {
+        let function = |project: &str| FunctionId {
+            project: project.parse().unwrap(),
+            name: "hello".parse().unwrap(),
+        };
+        assert_eq!(
+            full_path(&function("default"), "/Ann?x=1"),
+            "/functions/hello/Ann?x=1"
+        );
+        assert_eq!(full_path(&function("shop"), "/"), "/functions/shop/hello/");
+        assert_eq!(
+            full_path(&function("shop"), "/functions/hello"),
+            "/functions/hello"
+        );
+    }
+
+    #[test]
+    fn requests_and_headers_are_read_at_the_door() {
+        assert_eq!(request_line("POST /x").unwrap().path, "/x");
+        assert!(
+            request_line("/x").is_err()
+                && request_line("GET x").is_err()
+                && request_line("G@T /x").is_err()
+        );
+        assert_eq!(header("a: b:c").unwrap(), ("a".into(), "b:c".into()));
+        assert!(header("a").is_err() && header(": x").is_err());
+    }
+}

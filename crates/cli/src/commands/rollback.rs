@@ -1,0 +1,55 @@
+//! `bungee rollback`: `current` goes back to what it was before, or to a named version.
+
+use clap::Args;
+use model::{VersionRef, VersionRefError};
+
+use crate::{
+    arguments::FunctionName,
+    commands::Door,
+    connection,
+    exit::{Exit, Stop},
+};
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bungee rollback hello v2")]
+pub struct Rollback {
+    /// The function, as NAME or PROJECT/NAME
+    #[arg(value_name = "NAME")]
+    function: FunctionName,
+    /// Where to: `v2`, `2`, or the first digits of a digest [default: what was current before]
+    #[arg(value_parser = version)]
+    version: Option<String>,
+}
+
+/// Any way to name a version, kept as it was typed: the server knows which one is meant.
+fn version(text: &str) -> Result<String, VersionRefError> {
+    text.parse::<VersionRef>().map(|_named| text.to_owned())
+}
+
+impl Rollback {
+    /// Moves the alias and prints the version that is current now.
+    pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
+        let client = connection::connect(&door.global)?;
+        let function = connection::function(&client, &door.global, &self.function).await?;
+        let moved = client.rollback(&function, self.version).await?;
+        if door.printer.json {
+            door.printer.json(&moved)?;
+            return Ok(Exit::Done);
+        }
+        match (moved.changed, moved.previous) {
+            (true, Some(previous)) => door.printer.note(&format!(
+                "{function} went from {previous} to {}",
+                moved.version
+            )),
+            (true, None) => door
+                .printer
+                .note(&format!("{function} is at {}", moved.version)),
+            (false, _) => door
+                .printer
+                .note(&format!("{function} is at {} already", moved.version)),
+        }
+        door.printer.line(&moved.version.to_string())?;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,53 @@
+//! `bungee versions`: the versions of a function, newest first.
+
+use clap::Args;
+
+use crate::{
+    arguments::FunctionName,
+    commands::Door,
+    connection,
+    exit::{Exit, Stop},
+    table,
+};
+
+/// Hex digits of a digest that a person sees: enough to name a version by.
+const DIGITS: usize = 12;
+
+/// Arguments of `versions`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bungee versions hello --json")]
+pub struct Versions {
+    /// The function, as NAME or PROJECT/NAME
+    #[arg(value_name = "NAME")]
+    function: FunctionName,
+}
+
+impl Versions {
+    /// Prints one row per version; with `--json` a list.
+    pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
+        let client = connection::connect(&door.global)?;
+        let function = connection::function(&client, &door.global, &self.function).await?;
+        let versions = client.versions(&function).await?;
+        if door.printer.json {
+            door.printer.json(&versions)?;
+            return Ok(Exit::Done);
+        }
+        let rows = versions.iter().map(|version| {
+            vec![
+                version.version.to_string(),
+                if version.current {
+                    "current".into()
+                } else {
+                    String::new()
+                },
+                version.digest.hex()[..DIGITS].to_owned(),
+                version.runtime.to_string(),
+                version.kind.to_string(),
+                table::time(version.created_at),
+            ]
+        });
+        let header = ["VERSION", "ALIAS", "DIGEST", "RUNTIME", "KIND", "CREATED"];
+        door.printer.line(&table::render(&header, rows))?;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,93 @@
+//! What this process asks of the system around it: who it is, where its state lies, which program it is, and when it
+//! is told to stop. The one place of the crate that differs between systems.
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The name of a server's Unix socket inside its data folder.
+pub const SOCKET: &str = "bungee.sock";
+
+/// The server's data folder when nobody names one: of the system for root, else of the user's state folder.
+/// `None` where no home is known.
+pub fn data_dir() -> Option<PathBuf> {
+    if is_root() {
+        return Some(PathBuf::from("/var/lib/bungee"));
+    }
+    let state = env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute());
+    let state = state.or_else(|| Some(env::home_dir()?.join(".local/state")))?;
+    Some(state.join("bungee"))
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
+}
+
+/// This program, to be started again as a worker. On Linux the name that stays true when the file is replaced.
+pub fn program() -> io::Result<PathBuf> {
+    let own = Path::new("/proc/self/exe");
+    if own.exists() {
+        return Ok(own.to_owned());
+    }
+    env::current_exe()
+}
+
+/// `PATH`, where runtimes are looked for.
+pub fn path() -> OsString {
+    env::var_os("PATH").unwrap_or_default()
+}
+
+/// The signals that ask for an end, from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    #[cfg(unix)]
+    pub fn listen() -> io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Listens from now on.
+    #[cfg(not(unix))]
+    pub fn listen() -> io::Result<Signals> {
+        Ok(Signals {})
+    }
+
+    /// The next one.
+    #[cfg(unix)]
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The next one.
+    #[cfg(not(unix))]
+    pub async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
