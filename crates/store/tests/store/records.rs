@@ -57,23 +57,25 @@ async fn pages_follow_one_another() {
     let world = World::new();
     let store = world.open().await;
     let hello = function("default/hello");
+    let mut sent = Vec::new();
     for number in 1..=5 {
         // Two arrive in each millisecond.
         world.pass_ms(i64::from(number % 2));
-        store.records().record(world.call(&hello, number));
+        let call = world.call(&hello, number);
+        sent.insert(0, call.id);
+        store.records().record(call);
     }
     let mut filter = InvocationFilter {
         limit: 2,
         ..InvocationFilter::default()
     };
     let mut pages = Vec::new();
-    loop {
+    for _ in 0..4 {
         let page = store.invocations(&hello, &filter).await.unwrap().records;
-        let Some(last) = page.last() else { break };
-        filter.before = Some(last.id);
-        pages.push(page.len());
+        filter.before = page.last().map(|record| record.id).or(filter.before);
+        pages.push(page.iter().map(|record| record.id).collect::<Vec<_>>());
     }
-    assert_eq!(pages, [2, 2, 1]);
+    assert_eq!(pages, [&sent[..2], &sent[2..4], &sent[4..], &[]]);
 }
 
 /// The writer cannot run while this test, on the only thread, does not await.
