@@ -12,6 +12,7 @@ use crate::commands;
 #[derive(Debug, Parser)]
 #[command(
     name = "bungee",
+    bin_name = "bungee",
     version,
     about = "Serverless functions on an elastic cord: they run on your own server.",
     after_help = AFTER_HELP,
@@ -77,10 +78,10 @@ pub struct Global {
     /// Say more of what is being done; the same as `--log-level debug`
     #[arg(long, short, global = true)]
     pub verbose: bool,
-    /// How loud the program's own log is
+    /// How loud the program's own log is: trace, debug, info, warn or error [default: warn]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = level, hide_possible_values = true)]
     pub log_level: Option<Level>,
-    /// How the program's own log and the lines of `serve` are written
+    /// How the program's own log and the lines of `serve` are written: text or json
     #[arg(
         long,
         global = true,
@@ -88,6 +89,7 @@ pub struct Global {
         default_value = "text",
         hide_default_value = true
     )]
+    #[arg(hide_possible_values = true)]
     pub log_format: LogFormat,
     /// The server to talk to, `unix:PATH` for its socket [default: http://127.0.0.1:9001]
     #[arg(

@@ -7,8 +7,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use model::{Name, Outcome, Timestamp};
+use model::{Clock, Name, Outcome, Timestamp};
 use serde::Serialize;
+use server::SystemClock;
 use tokio::sync::mpsc::Receiver;
 
 use crate::{
@@ -40,8 +41,9 @@ pub fn write_all(mut ends: Receiver<server::Ended>, looks: Looks) -> io::Result<
         let mut text = String::new();
         while ends.blocking_recv_many(&mut batch, BATCH) > 0 {
             text.clear();
+            let now = looks.with_time.then(|| SystemClock.now());
             for ended in batch.drain(..) {
-                looks.write(&mut text, &ended);
+                looks.write(&mut text, &ended, now);
             }
             // Nobody reads: then nobody misses it.
             let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
@@ -70,8 +72,8 @@ struct JsonLine<'a> {
 }
 
 impl Looks {
-    /// One end as one line.
-    pub fn write(&self, out: &mut String, ended: &server::Ended) {
+    /// One end as one line; text begins with the time, if it is given.
+    pub fn write(&self, out: &mut String, ended: &server::Ended, now: Option<Timestamp>) {
         let function = ended.function();
         let line = Line {
             function: function.name.as_str(),
@@ -83,18 +85,17 @@ impl Looks {
             took_us: ended.waited_us() + ended.ran_us(),
             is_cold: ended.is_cold(),
         };
-        let took_ms = i64::try_from(line.took_us / 1000).unwrap_or(0);
         match self.format {
             LogFormat::Text => {
-                if self.with_time {
-                    let at = Timestamp(ended.record().arrived.0 + took_ms);
-                    let _infallible =
-                        write!(out, "{} ", self.palette.paint(Style::Dim, &table::time(at)));
+                if let Some(now) = now {
+                    let now = self.palette.paint(Style::Dim, &table::time(now));
+                    let _infallible = write!(out, "{now} ");
                 }
                 line.write(out, self.palette);
             }
             LogFormat::Json => {
                 let record = ended.record();
+                let took_ms = i64::try_from(line.took_us / 1000).unwrap_or(0);
                 let line = JsonLine {
                     at: table::time(Timestamp(record.arrived.0 + took_ms)),
                     level: if record.outcome == Outcome::Ok {

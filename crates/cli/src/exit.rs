@@ -135,6 +135,21 @@ pub fn build_message(error: &BuildError) -> String {
     message
 }
 
+/// A message with the handler's stack under it, whose first line mostly says the same again.
+pub fn with_stack(message: &str, stack: Option<&str>) -> String {
+    let Some(stack) = stack else {
+        return message.to_owned();
+    };
+    let frames = match stack.split_once('\n') {
+        Some((first, frames)) if message.contains(first.trim()) => frames,
+        Some(_) | None => stack,
+    };
+    if message.contains(frames.trim()) {
+        return message.to_owned();
+    }
+    format!("{message}\n{frames}")
+}
+
 /// What a server's refusal means for a script.
 fn of_answer(status: u16, error: &ErrorBody) -> Complaint {
     let exit = match status {
@@ -194,6 +209,18 @@ mod tests {
             fault: None,
         };
         of_answer(status, &error).exit
+    }
+
+    #[test]
+    fn a_stack_does_not_say_the_message_again() {
+        let stack = "TypeError: boom\n    at f (a.ts:1:2)";
+        assert_eq!(
+            with_stack("HandlerError: TypeError: boom", Some(stack)),
+            "HandlerError: TypeError: boom\n    at f (a.ts:1:2)"
+        );
+        assert_eq!(with_stack("x", Some("other\n  at f")), "x\nother\n  at f");
+        assert_eq!(with_stack("Error: x", Some("Error: x")), "Error: x");
+        assert_eq!(with_stack("x", None), "x");
     }
 
     #[test]

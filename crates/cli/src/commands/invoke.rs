@@ -1,23 +1,20 @@
 //! `bungee invoke`: one invocation, from the terminal. Result on stdout, logs on stderr, the outcome as exit code.
 
-use std::{
-    io::{self, Read as _},
-    path::Path,
-};
+mod typed;
 
 use clap::Args;
 use laptop::api::{ApiError, Client, ErrorBody, Invoked, LogQuery, WebAnswer, WebRequest};
-use model::{FunctionId, InvocationId, LogLine, Name, Outcome};
-use serde::de::IgnoredAny;
+use model::{FunctionId, InvocationId, LogLine, Outcome};
 
 use crate::{
     arguments::FunctionName,
     commands::{Door, logs},
     connection,
-    exit::{Complaint, Exit, Stop},
+    exit::{Complaint, Exit, Stop, with_stack},
     output::{Style, escape},
     table,
 };
+use typed::{RequestLine, check_json, full_path, header, read_data, request_line};
 
 /// Arguments of `invoke`.
 #[derive(Debug, Args)]
@@ -38,13 +35,6 @@ pub struct Invoke {
     /// A header of the web request, like `accept: text/plain`
     #[arg(long, value_name = "K:V", value_parser = header, requires = "http")]
     header: Vec<(String, String)>,
-}
-
-/// `METHOD PATH` as it was typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct RequestLine {
-    method: model::Method,
-    path: String,
 }
 
 impl Invoke {
@@ -150,14 +140,14 @@ fn show_log(door: &Door, line: &LogLine) {
 
 /// A failure as an error: the handler's stack stands under its message.
 fn failed(error: &ErrorBody) -> Complaint {
-    let mut message = format!("{}: {}", error.error_type, error.message);
-    if let Some(stack) = error.fault.as_ref().and_then(|fault| fault.stack.as_ref()) {
-        message.push('\n');
-        message.push_str(stack);
-    }
+    let message = format!("{}: {}", error.error_type, error.message);
+    let stack = error
+        .fault
+        .as_ref()
+        .and_then(|fault| fault.stack.as_deref());
     Complaint {
         exit: Exit::Failed,
-        message,
+        message: with_stack(&message, stack),
         hint: error.hint.clone(),
     }
 }
@@ -222,9 +212,7 @@ async fn refused(
         error: Box::new(error),
     };
     let mut complaint = Complaint::from(error);
-    if let Some(stack) = stack {
-        complaint.message = format!("{}\n{stack}", complaint.message);
-    }
+    complaint.message = with_stack(&complaint.message, stack.as_deref());
     Err(complaint.into())
 }
 
@@ -249,114 +237,4 @@ async fn show_logs_of(
         show_log(door, &line);
     }
     Ok(())
-}
-
-/// The function's own path in front, unless the whole path was typed.
-fn full_path(function: &FunctionId, path: &str) -> String {
-    let FunctionId { project, name } = function;
-    if path.starts_with("/functions/") {
-        path.to_owned()
-    } else if *project == Name::default_project() {
-        format!("/functions/{name}{path}")
-    } else {
-        format!("/functions/{project}/{name}{path}")
-    }
-}
-
-/// The bytes that `--data` means.
-fn read_data(typed: &str) -> Result<Vec<u8>, Complaint> {
-    if typed == "-" {
-        let mut data = Vec::new();
-        io::stdin().lock().read_to_end(&mut data).map_err(|error| {
-            Complaint::usage(format!("cannot read `--data` from stdin: {error}"))
-        })?;
-        return Ok(data);
-    }
-    match typed.strip_prefix('@') {
-        Some(file) => std::fs::read(Path::new(file)).map_err(|error| {
-            Complaint::usage(format!("cannot read `--data` from `{file}`: {error}"))
-        }),
-        None => Ok(typed.as_bytes().to_vec()),
-    }
-}
-
-/// Refuses what is no JSON, with the place where it stops being JSON.
-fn check_json(data: &[u8]) -> Result<(), Complaint> {
-    match serde_json::from_slice::<IgnoredAny>(data) {
-        Ok(IgnoredAny) => Ok(()),
-        Err(error) => Err(
-            Complaint::usage(format!("`--data` is no JSON: {error}")).hint(
-                "quote it for the shell, like --data '{\"name\":\"Ann\"}', or use `--data @FILE`",
-            ),
-        ),
-    }
-}
-
-fn request_line(text: &str) -> Result<RequestLine, String> {
-    let wrong = || "write it like 'GET /path'".to_owned();
-    let (method, path) = text.split_once(' ').ok_or_else(wrong)?;
-    let path = path.trim();
-    let method = model::Method::from_bytes(method.as_bytes()).map_err(|_| wrong())?;
-    if !path.starts_with('/') || path.contains(char::is_whitespace) {
-        return Err(wrong());
-    }
-    Ok(RequestLine {
-        method,
-        path: path.to_owned(),
-    })
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    match text.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        }
-        Some(_) | None => Err("write it like `accept: text/plain`".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_that_is_no_json_says_where() {
-        let complaint = check_json(b"{\n  \"a\": }").unwrap_err();
-        assert_eq!(complaint.exit, Exit::Usage);
-        assert_eq!(
-            complaint.message,
-            "`--data` is no JSON: expected value at line 2 column 8"
-        );
-        assert!(check_json(b" {\"a\": [1]} ").is_ok());
-        assert!(check_json(b"").is_err());
-    }
-
-    #[test]
-    fn a_path_lies_under_the_function() {
-        let function = |project: &str| FunctionId {
-            project: project.parse().unwrap(),
-            name: "hello".parse().unwrap(),
-        };
-        assert_eq!(
-            full_path(&function("default"), "/Ann?x=1"),
-            "/functions/hello/Ann?x=1"
-        );
-        assert_eq!(full_path(&function("shop"), "/"), "/functions/shop/hello/");
-        assert_eq!(
-            full_path(&function("shop"), "/functions/hello"),
-            "/functions/hello"
-        );
-    }
-
-    #[test]
-    fn requests_and_headers_are_read_at_the_door() {
-        assert_eq!(request_line("POST /x").unwrap().path, "/x");
-        assert!(
-            request_line("/x").is_err()
-                && request_line("GET x").is_err()
-                && request_line("G@T /x").is_err()
-        );
-        assert_eq!(header("a: b:c").unwrap(), ("a".into(), "b:c".into()));
-        assert!(header("a").is_err() && header(": x").is_err());
-    }
 }

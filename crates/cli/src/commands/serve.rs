@@ -124,7 +124,7 @@ pub async fn stop(
     if door.global.log_format == LogFormat::Text {
         let seconds = grace.as_secs();
         door.printer.note(&format!(
-            "stopping: work in flight has {seconds} s; a second signal stops at once"
+            "stopping; work in flight has up to {seconds} s, a second signal stops at once"
         ));
     }
     tokio::select! {

@@ -1,13 +1,14 @@
 //! `bungee token`: access. The first token comes over the server's Unix socket, which only the user that runs it may use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use laptop::api::{Address, Client};
+use laptop::api::{Address, ApiError, Client};
 use model::TimeSpan;
+use server::Server;
 
 use crate::{
-    commands::Door,
+    commands::{Door, serve},
     connection,
     exit::{Complaint, Exit, Stop},
     later, system, table,
@@ -78,35 +79,48 @@ fn role(text: &str) -> Result<String, String> {
     }
 }
 
+/// How a server's tokens are reached.
+struct Via {
+    client: Client,
+    /// A server of our own without any address, for a data folder that nobody serves.
+    own: Option<Server>,
+}
+
 impl Token {
     /// Makes, shows or revokes.
     pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
-        let client = self.connect(door)?;
-        match self.action {
+        let Via { client, own } = self.connect(door).await?;
+        let done = match self.action {
             Action::Create { role, expires } => create(door, &client, &role, expires).await,
             Action::List => list(door, &client).await,
-            Action::Revoke { id } => {
-                client.revoke_token(&id).await?;
-                door.printer.note(&format!("token {id} is revoked"));
-                Ok(Exit::Done)
-            }
+            Action::Revoke { id } => revoke(door, &client, &id).await,
+        };
+        if let Some(server) = own {
+            server.stop().await;
         }
+        done.map(|()| Exit::Done)
     }
 
-    /// With a token, or with a server that was named, over that; else over the Unix socket.
-    fn connect(&self, door: &Door) -> Result<Client, Stop> {
+    /// With a token, or with a server that was named, over that; else over the Unix socket; else on the data folder.
+    async fn connect(&self, door: &Door) -> Result<Via, Stop> {
         let named = self
             .socket
             .clone()
             .or(self.data_dir.as_ref().map(|dir| dir.join(system::SOCKET)));
         if let Some(socket) = named {
-            return Ok(Client::new(
-                Address::Socket(socket),
-                door.global.token.clone(),
-            )?);
+            let via = over(socket, door)?;
+            let is_silent = matches!(
+                via.client.server().await,
+                Err(ApiError::Unreachable { .. } | ApiError::NoSocket { .. })
+            );
+            return match (&self.socket, &self.data_dir) {
+                (None, Some(dir)) if is_silent && dir.is_dir() => on_folder(dir).await,
+                _ => Ok(via),
+            };
         }
         if door.global.token.is_some() || door.global.server.is_some() {
-            return connection::connect(&door.global);
+            let client = connection::connect(&door.global)?;
+            return Ok(Via { client, own: None });
         }
         let here = PathBuf::from(".bungee").join(system::SOCKET);
         let default = system::data_dir().map(|dir| dir.join(system::SOCKET));
@@ -115,15 +129,41 @@ impl Token {
             .chain([here])
             .find(|socket| socket.exists())
         {
-            Some(socket) => Ok(Client::new(Address::Socket(socket), None)?),
-            None => Err(Complaint::new(
-                Exit::Unreachable,
-                "no server's Unix socket is where it lies by default",
-            )
-            .hint("start `bungee serve`, or name its folder with `--data-dir DIR`")
-            .into()),
+            Some(socket) => over(socket, door),
+            None => {
+                let complaint = Complaint::new(
+                    Exit::Unreachable,
+                    "no server's Unix socket is where it lies by default",
+                );
+                Err(complaint
+                    .hint("start `bungee serve`, or name its folder with `--data-dir DIR`")
+                    .into())
+            }
         }
     }
+}
+
+fn over(socket: PathBuf, door: &Door) -> Result<Via, Stop> {
+    let client = Client::new(Address::Socket(socket), door.global.token.clone())?;
+    Ok(Via { client, own: None })
+}
+
+/// Nobody serves the folder: a server without an address does, for as long as this command takes.
+async fn on_folder(dir: &Path) -> Result<Via, Stop> {
+    let mut options = server::Options::new(dir.to_owned(), serve::program()?);
+    options.listen.clear();
+    let server = server::start(options).await.map_err(serve::cannot_start)?;
+    let client = Client::new(Address::Socket(server.socket().to_owned()), None)?;
+    Ok(Via {
+        client,
+        own: Some(server),
+    })
+}
+
+async fn revoke(door: &Door, client: &Client, id: &str) -> Result<(), Stop> {
+    client.revoke_token(id).await?;
+    door.printer.note(&format!("token {id} is revoked"));
+    Ok(())
 }
 
 async fn create(
@@ -131,13 +171,13 @@ async fn create(
     client: &Client,
     role: &str,
     expires: Option<TimeSpan>,
-) -> Result<Exit, Stop> {
+) -> Result<(), Stop> {
     let made = client
         .create_token(role, expires.map(|span| span.0))
         .await?;
     if door.printer.json {
         door.printer.json(&made)?;
-        return Ok(Exit::Done);
+        return Ok(());
     }
     let end = made.expires_at.map_or("never ends".into(), |at| {
         format!("ends {}", table::time(at))
@@ -147,19 +187,19 @@ async fn create(
         made.id, made.role
     ));
     door.printer.line(&made.token)?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
-async fn list(door: &Door, client: &Client) -> Result<Exit, Stop> {
+async fn list(door: &Door, client: &Client) -> Result<(), Stop> {
     let tokens = client.tokens().await?;
     if door.printer.json {
         door.printer.json(&tokens)?;
-        return Ok(Exit::Done);
+        return Ok(());
     }
     if tokens.is_empty() {
         door.printer
             .note("no tokens yet; `bungee token create --role admin` makes one");
-        return Ok(Exit::Done);
+        return Ok(());
     }
     let rows = tokens.iter().map(|token| {
         vec![
@@ -171,7 +211,7 @@ async fn list(door: &Door, client: &Client) -> Result<Exit, Stop> {
     });
     door.printer
         .line(&table::render(&["ID", "ROLE", "CREATED", "ENDS"], rows))?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 #[cfg(test)]

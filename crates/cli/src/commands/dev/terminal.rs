@@ -1,0 +1,248 @@
+//! What `dev` tells on the terminal: deployments, invocations and what they logged, each as it happens.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use laptop::dev::{self, Event};
+use model::{FunctionId, LogLine, Name, VersionNumber};
+use serde::Serialize;
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    mpsc::{Receiver, UnboundedReceiver},
+};
+
+use crate::{
+    arguments::LogFormat,
+    commands::{Door, deploy, logs},
+    ends::Looks,
+    exit::{Complaint, Exit, Stop, chain, with_stack},
+    output::{Palette, Style, escape, stderr_line},
+    system, table,
+};
+
+/// Where everything is, as `--json` shows it.
+#[derive(Serialize)]
+struct Ready {
+    addresses: Vec<String>,
+    functions: Vec<ReadyFunction>,
+}
+
+#[derive(Serialize)]
+struct ReadyFunction {
+    name: Name,
+    version: Option<VersionNumber>,
+    url: String,
+}
+
+/// What there is to tell.
+pub struct Sources {
+    /// What happens to the folder's functions.
+    pub events: UnboundedReceiver<Event>,
+    /// How invocations ended.
+    pub ends: Option<Receiver<server::Ended>>,
+    /// What functions logged.
+    pub lines: broadcast::Receiver<Arc<LogLine>>,
+}
+
+/// Tells it.
+pub struct Terminal<'a> {
+    door: &'a Door,
+    palette: Palette,
+    looks: Looks,
+    /// Whether the first deployments are done: from then on they are reloads.
+    is_started: bool,
+}
+
+impl<'a> Terminal<'a> {
+    /// A terminal that shows the first deployments next.
+    pub fn new(door: &'a Door, looks: Looks) -> Terminal<'a> {
+        Terminal {
+            door,
+            palette: door.printer.palette_err(),
+            looks,
+            is_started: false,
+        }
+    }
+
+    /// Functions and URLs, and what went wrong on the way.
+    pub async fn welcome(
+        &mut self,
+        dir: &Path,
+        asked: &[SocketAddr],
+        dev: &dev::Dev,
+        sources: &mut Sources,
+    ) -> Result<(), Stop> {
+        let addresses = dev.server().addresses();
+        if let (Some(asked), Some(got)) = (asked.first(), addresses.first())
+            && asked.port() != 0
+            && asked != got
+        {
+            self.note(&format!(
+                "port {} is taken; listening on {} instead",
+                asked.port(),
+                got.port()
+            ));
+        }
+        while let Ok(event) = sources.events.try_recv() {
+            self.event(event);
+        }
+        self.is_started = true;
+        let base = addresses
+            .first()
+            .map(|at| format!("http://{at}"))
+            .unwrap_or_default();
+        let functions = dev.client().functions(Some(dev.home())).await?;
+        for function in &functions {
+            let name = self.palette.paint(Style::Bold, function.name.as_str());
+            let Some(version) = function.current else {
+                continue;
+            };
+            self.note(&format!("{name} {version}  {base}{}", function.url));
+            for route in &function.routes {
+                self.note(&format!("  {route}"));
+            }
+        }
+        self.note(&format!("watching {}; Ctrl-C stops", dir.display()));
+        if self.door.printer.json {
+            let functions = functions.into_iter().map(|function| ReadyFunction {
+                url: format!("{base}{}", function.url),
+                name: function.name,
+                version: function.current,
+            });
+            self.door.printer.json(&Ready {
+                addresses: addresses.iter().map(|at| format!("http://{at}")).collect(),
+                functions: functions.collect(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Until the first signal. What a function logged comes before its end, if both are there.
+    pub async fn watch(&self, sources: &mut Sources, signals: &mut system::Signals) {
+        loop {
+            let end = async {
+                match &mut sources.ends {
+                    Some(ends) => ends.recv().await,
+                    None => None,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = signals.next() => return,
+                Some(event) = sources.events.recv() => self.event(event),
+                line = sources.lines.recv() => self.log(line),
+                Some(ended) = end => self.ended(&ended),
+            }
+        }
+    }
+
+    /// What came in while everything ended.
+    pub fn rest(&self, sources: &mut Sources) {
+        while let Ok(line) = sources.lines.try_recv() {
+            self.log(Ok(line));
+        }
+        while let Some(ended) = sources.ends.as_mut().and_then(|ends| ends.try_recv().ok()) {
+            self.ended(&ended);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.door.printer.note(text);
+    }
+
+    fn ended(&self, ended: &server::Ended) {
+        if self.door.printer.quiet {
+            return;
+        }
+        let mut text = String::new();
+        self.looks.write(&mut text, ended, None);
+        let fault = ended.failure().and_then(|failure| failure.fault.as_deref());
+        if let (Some(fault), LogFormat::Text) = (fault, self.looks.format) {
+            let line = text.trim_end().to_owned();
+            text = with_stack(
+                &line,
+                fault
+                    .stack
+                    .as_deref()
+                    .map(|stack| escape(stack, ""))
+                    .as_deref(),
+            );
+        }
+        stderr_line(text.trim_end_matches('\n'));
+    }
+
+    fn log(&self, line: Result<Arc<LogLine>, RecvError>) {
+        match line {
+            Ok(line) if self.looks.format == LogFormat::Json => {
+                self.note(&serde_json::to_string(&*line).unwrap_or_default());
+            }
+            Ok(line) => {
+                let level = self
+                    .palette
+                    .paint(logs::style(line.level), &format!("{:<5}", line.level));
+                self.note(&format!("  {level} {}", escape(&line.text, "        ")));
+            }
+            Err(RecvError::Lagged(missed)) => {
+                self.note(&format!("  … {missed} log lines not shown"))
+            }
+            Err(RecvError::Closed) => {}
+        }
+    }
+
+    fn event(&self, event: Event) {
+        let bad = self.palette.paint(Style::Bad, "✗");
+        match event {
+            Event::Deployed { deployed, warnings } => {
+                for warning in warnings {
+                    let word = self.palette.paint(Style::Warning, "warning:");
+                    self.note(&format!("{word} {}", escape(&warning, "  ")));
+                }
+                if self.is_started {
+                    let took = u64::try_from(deployed.took.as_micros()).unwrap_or(u64::MAX);
+                    let good = self.palette.paint(Style::Good, "✓");
+                    let (name, version) = (&deployed.function.name, deployed.version);
+                    self.note(&format!(
+                        "{good} {name} {version} in {}",
+                        table::micros(took)
+                    ));
+                }
+            }
+            Event::Broken {
+                function,
+                error,
+                serving,
+            } => {
+                let kept = match serving {
+                    Some(version) => format!("{version} still answers"),
+                    None => "nothing answers for it yet".to_owned(),
+                };
+                stderr_line(&format!("{bad} {function}: {kept}"));
+                self.door.printer.complain(&deploy::complaint(error));
+            }
+            Event::NoProject(error) => {
+                stderr_line(&format!("{bad} everything still answers as before"));
+                self.door.printer.complain(&error.into());
+            }
+            Event::Left { function } => self.left(&function),
+            Event::Polls => self.note(
+                "the system gives no notice of changes: files are looked at four times a second",
+            ),
+            Event::Blind(error) => {
+                let complaint = Complaint::new(
+                    Exit::Configuration,
+                    format!("cannot watch files: {}", chain(&error)),
+                );
+                self.door
+                    .printer
+                    .complain(&complaint.hint("start `bungee dev` again after a change"));
+            }
+        }
+    }
+
+    fn left(&self, function: &FunctionId) {
+        self.note(&format!(
+            "{} {} is no function of the folder any more; it still answers, for `bungee delete` arrives later",
+            self.palette.paint(Style::Warning, "!"),
+            function.name
+        ));
+    }
+}
