@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use laptop::api::FunctionInfo;
+use laptop::api::{FunctionInfo, WorkerCounts};
 use serde_json::Value;
 
 use crate::{
@@ -48,74 +48,74 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// Everything as text: what it is, its settings, its limits.
 fn render(info: &FunctionInfo) -> String {
-    let workers = info.workers;
+    let mut text = String::new();
+    for (name, value) in facts(info) {
+        let _infallible = writeln!(text, "{name:<9} {}", escape(&value, "          "));
+    }
+    if !info.settings.is_empty() {
+        let settings = info.settings.iter();
+        let rows = settings
+            .map(|(key, setting)| vec![key.clone(), plain(&setting.value), setting.from.clone()]);
+        let table = table::render(&["SETTING", "VALUE", "FROM"], rows);
+        let _infallible = writeln!(text, "\n{table}");
+    }
+    if !info.limits.is_empty() {
+        let limits = info.limits.iter();
+        let rows = limits.map(|(name, value)| vec![name.clone(), plain(value)]);
+        let _infallible = writeln!(text, "\n{}", table::render(&["LIMIT", "VALUE"], rows));
+    }
+    text.trim_end().to_owned()
+}
+
+fn facts(info: &FunctionInfo) -> [(&'static str, String); 10] {
+    let absent = || "-".to_owned();
     let current = match (info.current, info.digest) {
         (Some(version), Some(digest)) => format!("{version}  {digest}"),
         (Some(version), None) => version.to_string(),
         (None, _) => "none deployed".into(),
     };
-    let routes: Vec<String> = info.routes.iter().map(|route| route.to_string()).collect();
-    let rows = [
+    let routes: Vec<String> = info.routes.iter().map(ToString::to_string).collect();
+    let routes = if routes.is_empty() {
+        absent()
+    } else {
+        routes.join(", ")
+    };
+    let state = if info.enabled {
+        info.lifecycle.clone()
+    } else {
+        "DISABLED".into()
+    };
+    let WorkerCounts {
+        starting,
+        warm,
+        busy,
+        idle,
+        retiring,
+    } = info.workers;
+    let workers =
+        format!("{starting} starting, {warm} warm, {busy} busy, {idle} idle, {retiring} retiring");
+    [
         ("function", format!("{}/{}", info.project, info.name)),
         ("path", info.url.clone()),
-        (
-            "routes",
-            if routes.is_empty() {
-                "-".into()
-            } else {
-                routes.join(", ")
-            },
-        ),
+        ("routes", routes),
         ("current", current),
-        ("deployed", info.deployed_at.map_or("-".into(), table::time)),
+        (
+            "deployed",
+            info.deployed_at.map_or_else(absent, table::time),
+        ),
         (
             "runtime",
             info.runtime
-                .map_or("-".into(), |runtime| runtime.to_string()),
+                .map_or_else(absent, |runtime| runtime.to_string()),
         ),
         (
             "kind",
-            info.kind.map_or("-".into(), |kind| kind.to_string()),
+            info.kind.map_or_else(absent, |kind| kind.to_string()),
         ),
-        (
-            "state",
-            if info.enabled {
-                info.lifecycle.clone()
-            } else {
-                "DISABLED".into()
-            },
-        ),
-        (
-            "workers",
-            format!(
-                "{} starting, {} warm, {} busy, {} idle, {} retiring",
-                workers.starting, workers.warm, workers.busy, workers.idle, workers.retiring
-            ),
-        ),
+        ("state", state),
+        ("workers", workers),
         ("waiting", info.waiting.to_string()),
-    ];
-    let mut text = String::new();
-    for (name, value) in rows {
-        let _infallible = writeln!(text, "{name:<9} {}", escape(&value, "          "));
-    }
-    if !info.settings.is_empty() {
-        let rows = info
-            .settings
-            .iter()
-            .map(|(key, setting)| vec![key.clone(), plain(&setting.value), setting.from.clone()]);
-        let _infallible = writeln!(
-            text,
-            "\n{}",
-            table::render(&["SETTING", "VALUE", "FROM"], rows)
-        );
-    }
-    if !info.limits.is_empty() {
-        let rows = info
-            .limits
-            .iter()
-            .map(|(name, value)| vec![name.clone(), plain(value)]);
-        let _infallible = writeln!(text, "\n{}", table::render(&["LIMIT", "VALUE"], rows));
-    }
-    text.trim_end().to_owned()
+    ]
 }
