@@ -1,1 +1,35 @@
-//! x
+//! The built-in JavaScript engine, as the whole of a sealed child process: no files, no network, no processes.
+//! Linked into our binary, but never runs in the server's own process. The wire is described in docs/protocol.md.
+
+mod clock;
+mod console;
+mod context;
+mod engine;
+mod fault;
+mod globals;
+mod handler;
+mod image;
+mod modules;
+mod seal;
+mod serve;
+mod wire;
+
+use std::process::ExitCode;
+
+/// The life of an isolate child: seals itself, says that it is ready, and answers on descriptor 4 until that closes.
+///
+/// Reads `BUNGEE_BOOT` from the environment. Called by the hidden command `isolate-worker` before anything else runs.
+pub fn run_worker() -> ExitCode {
+    match serve::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Descriptor 2 is read by the server and becomes a log line.
+            std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("isolate: {error}\n").as_bytes(),
+            )
+            .ok();
+            ExitCode::FAILURE
+        }
+    }
+}

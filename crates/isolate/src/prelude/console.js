@@ -1,0 +1,17 @@
+// The console of an isolate: every line goes to the host with its level. Plain text does not load the formatter.
+
+export function install(native, lazy) {
+  let format;
+  const textOf = (values) => {
+    if (values.length === 1 && typeof values[0] === "string") return values[0];
+    format ??= lazy("$format");
+    return format(...values);
+  };
+  const at = (level) => (...values) => native.log(level, textOf(values));
+  const console = { log: at("info"), info: at("info"), warn: at("warn"), error: at("error"), debug: at("debug") };
+  console.trace = (...values) => native.log("trace", `${textOf(values)}\n${new Error().stack.split("\n").slice(1).join("\n")}`);
+  console.assert = (fact, ...values) => {
+    if (!fact) native.log("error", textOf(["Assertion failed", ...values]));
+  };
+  return { console };
+}
