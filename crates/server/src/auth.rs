@@ -169,6 +169,14 @@ pub(crate) fn parse_role(text: &str) -> Result<Role, Failure> {
     }
 }
 
+/// The time `span` milliseconds after `now`.
+pub(crate) fn after(now: Timestamp, span: u64) -> Timestamp {
+    Timestamp(
+        now.0
+            .saturating_add(i64::try_from(span).unwrap_or(i64::MAX)),
+    )
+}
+
 /// A new token: what is kept, and the secret that is shown once.
 pub(crate) fn mint(
     role: Role,

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use model::{ByteSize, ErrorType, Failure, Limits};
+use model::{ByteSize, ErrorType, Failure, Limits, TimeSpan};
 use tokio::time::{Instant, Sleep, sleep_until};
 use workers::BodyError;
 
@@ -135,6 +135,19 @@ pub(crate) struct RequestBody {
     /// Runs while we wait for the client.
     silence: Option<Pin<Box<Sleep>>>,
     is_whole: bool,
+    /// Told why the body broke off, if it did.
+    broke: Broke,
+}
+
+/// Why a request's body broke off, for the one who wonders why the answer did.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Broke(Arc<OnceLock<Failure>>);
+
+impl Broke {
+    /// The failure, if it broke off.
+    pub(crate) fn why(&self) -> Option<&Failure> {
+        self.0.get()
+    }
 }
 
 impl RequestBody {
@@ -152,7 +165,13 @@ impl RequestBody {
             silence_max: limits.body_idle.duration(),
             silence: None,
             is_whole: false,
+            broke: Broke::default(),
         }
+    }
+
+    /// Knows later why the body broke off.
+    pub(crate) fn broke(&self) -> Broke {
+        self.broke.clone()
     }
 
     /// All of it, if it keeps its limit.
@@ -161,6 +180,40 @@ impl RequestBody {
             Ok(body) => Ok(body.to_bytes()),
             Err(BodyError(failure)) => Err(failure),
         }
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            ready!(self.poll_silence(context));
+            let millis = u64::try_from(self.silence_max.as_millis()).unwrap_or(u64::MAX);
+            let message = format!(
+                "the request body was silent for {}, the limit `body_idle`",
+                TimeSpan(millis)
+            );
+            return Poll::Ready(Some(Err(Failure::new(ErrorType::BadRequest, message))));
+        };
+        self.silence = None;
+        Poll::Ready(match next {
+            None => {
+                self.is_whole = true;
+                None
+            }
+            Some(Err(_)) => {
+                let message = "the caller left before its request was whole";
+                Some(Err(Failure::new(ErrorType::Cancelled, message)))
+            }
+            Some(Ok(frame)) => {
+                self.size += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.size > self.limit.most.0 {
+                    Some(Err(self.limit.exceeded(self.size)))
+                } else {
+                    Some(Ok(frame))
+                }
+            }
+        })
     }
 
     /// Whether the client has been silent for too long.
@@ -181,34 +234,12 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(context) else {
-            ready!(self.poll_silence(context));
-            let limit =
-                model::TimeSpan(u64::try_from(self.silence_max.as_millis()).unwrap_or(u64::MAX));
-            let message = format!("the request body was silent for {limit}, the limit `body_idle`");
-            return Poll::Ready(Some(Err(
-                Failure::new(ErrorType::BadRequest, message).into()
-            )));
-        };
-        self.silence = None;
-        Poll::Ready(match next {
-            None => {
-                self.is_whole = true;
-                None
-            }
-            Some(Err(_)) => {
-                let message = "the caller left before its request was whole";
-                Some(Err(Failure::new(ErrorType::Cancelled, message).into()))
-            }
-            Some(Ok(frame)) => {
-                self.size += frame.data_ref().map_or(0, Bytes::len) as u64;
-                if self.size > self.limit.most.0 {
-                    Some(Err(self.limit.exceeded(self.size).into()))
-                } else {
-                    Some(Ok(frame))
-                }
-            }
-        })
+        let read = ready!(self.poll_read(context));
+        if let Some(Err(failure)) = &read {
+            // Set once: a body that broke off is not asked again.
+            let _ = self.broke.0.set(failure.clone());
+        }
+        Poll::Ready(read.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

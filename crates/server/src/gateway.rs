@@ -15,7 +15,7 @@ use workers::{Body, Lease};
 use crate::{
     app::App,
     auth::Peer,
-    bodies::{BodyLimit, RequestBody, whole_answer},
+    bodies::{BodyLimit, Broke, RequestBody, whole_answer},
     door::Line,
     errors, forward, function_url,
     journal::Invocation,
@@ -109,6 +109,7 @@ impl Visitor {
             marks,
             params,
             invocation,
+            broke: None,
         };
         let answered = match kind {
             Kind::Web => walk.web(parts, incoming).await,
@@ -116,8 +117,8 @@ impl Visitor {
         };
         match answered {
             Ok(Answered::Streamed(parts, answer)) => {
-                let streamed =
-                    Streamed::new(answer, walk.invocation, BodyLimit::response(&app.limits));
+                let limit = BodyLimit::response(&app.limits);
+                let streamed = Streamed::new(answer, walk.invocation, limit, walk.broke);
                 ReplyBody::streamed(
                     Response::from_parts(parts, streamed),
                     &self.line,
@@ -156,6 +157,8 @@ struct Walk<'a> {
     marks: Marks,
     params: Params,
     invocation: Invocation,
+    /// Why the request's body broke off, if it has one that streams.
+    broke: Option<Broke>,
 }
 
 #[expect(
@@ -179,6 +182,7 @@ impl Walk<'_> {
         let body = if body.is_end_stream() {
             Body::Empty
         } else {
+            self.broke = Some(body.broke());
             Body::Stream(Box::pin(body))
         };
         let lease = self.acquire().await?;

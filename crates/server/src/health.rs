@@ -59,6 +59,7 @@ impl Health {
 
 /// Finds out whether the engine answers and the store can be written, until both are so.
 pub(crate) async fn become_ready(app: Arc<App>, stop: CancellationToken) {
+    let mut told = None;
     loop {
         let (engine, store) = tokio::join!(app.workers.probe(), app.store.probe_write());
         match (engine, store) {
@@ -69,7 +70,14 @@ pub(crate) async fn become_ready(app: Arc<App>, stop: CancellationToken) {
             (engine, store) => {
                 let engine = engine.err().map(|failure| failure.to_string());
                 let store = store.err().map(|error| crate::bundles::chain(&error));
-                tracing::error!(engine, store, "not ready");
+                // The same trouble every second is no news.
+                let trouble = Some((engine, store));
+                if told != trouble
+                    && let Some((engine, store)) = &trouble
+                {
+                    tracing::error!(engine, store, "not ready");
+                }
+                told = trouble;
             }
         }
         if stop

@@ -13,7 +13,7 @@ use model::{ErrorType, Failure};
 use workers::Answer;
 
 use crate::{
-    bodies::BodyLimit,
+    bodies::{BodyLimit, Broke},
     door::{Line, Lines},
     journal::Invocation,
 };
@@ -40,11 +40,18 @@ pub(crate) struct Streamed {
     invocation: Invocation,
     limit: BodyLimit,
     size: u64,
+    /// Why the request's body broke off, if it had one and did.
+    broke: Option<Broke>,
 }
 
 impl Streamed {
     /// A body that ends its invocation with the last byte.
-    pub(crate) fn new(answer: Answer, mut invocation: Invocation, limit: BodyLimit) -> Streamed {
+    pub(crate) fn new(
+        answer: Answer,
+        mut invocation: Invocation,
+        limit: BodyLimit,
+        broke: Option<Broke>,
+    ) -> Streamed {
         if answer.is_end_stream() {
             invocation.succeed();
         }
@@ -53,6 +60,7 @@ impl Streamed {
             invocation,
             limit,
             size: 0,
+            broke,
         }
     }
 
@@ -76,7 +84,11 @@ impl Streamed {
                 }
                 self.limit.exceeded(self.size)
             }
-            Some(Err(failure)) => failure,
+            // An answer that broke because the request did has the request's cause.
+            Some(Err(failure)) => match self.broke.as_ref().and_then(Broke::why) {
+                Some(cause) => cause.clone(),
+                None => failure,
+            },
         };
         self.invocation.fail(&failure);
         Poll::Ready(Some(Err(failure)))

@@ -49,12 +49,7 @@ pub(crate) async fn create(State(app): Server, _: MayAdmin, body: Body) -> Answe
     let wanted: Wanted = json(body).await?;
     let role = auth::parse_role(&wanted.role)?;
     let now = Invocation::now(&app.journal);
-    let expires_at = wanted.expires_ms.map(|span| {
-        Timestamp(
-            now.0
-                .saturating_add(i64::try_from(span).unwrap_or(i64::MAX)),
-        )
-    });
+    let expires_at = wanted.expires_ms.map(|span| auth::after(now, span));
     let (new, secret) = auth::mint(role, expires_at)?;
     let token = app
         .store
