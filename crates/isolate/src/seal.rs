@@ -52,7 +52,7 @@ const ALLOWED: [i64; 29] = [
 ];
 
 /// What the C library asks for without need, such as a time zone file: refused, not punished.
-const REFUSED: [i64; 9] = [
+const REFUSED: [i64; 8] = [
     libc::SYS_openat,
     libc::SYS_newfstatat,
     libc::SYS_fstat,
@@ -60,7 +60,6 @@ const REFUSED: [i64; 9] = [
     libc::SYS_faccessat,
     libc::SYS_ioctl,
     libc::SYS_fcntl,
-    libc::SYS_prctl,
     libc::SYS_sched_getaffinity,
 ];
 
@@ -177,7 +176,7 @@ fn filter_calls() -> io::Result<()> {
         SeccompAction::Allow,
         arch,
     );
-    for filter in [kill, refuse] {
+    for filter in [refuse, kill] {
         let program: BpfProgram = filter
             .and_then(TryInto::try_into)
             .map_err(io::Error::other)?;
