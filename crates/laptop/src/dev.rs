@@ -128,8 +128,8 @@ impl Dev {
         let server = start_server(options, &state, home.clone()).await?;
         let client = Client::new(Address::Socket(server.socket().to_owned()), None)?;
         let mut session = Session::new(client.clone(), project, root, state.join("build"), events);
+        session.take_stock().await;
         session.deploy_all().await;
-        session.name_leftovers().await;
         let stopping = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let until = stopping.clone();

@@ -81,19 +81,20 @@ impl Session {
         self.deploy(all).await;
     }
 
-    /// Tells which functions of an earlier run the folder no longer has.
-    pub async fn name_leftovers(&mut self) {
+    /// Learns what an earlier run left behind: what still answers, and which functions the folder no longer has.
+    pub async fn take_stock(&mut self) {
         // Whoever cannot be asked now will show the same in `bungee list`.
         let Ok(served) = self.client.functions(Some(&self.project.name)).await else {
             return;
         };
         for function in served {
-            if function.current.is_some() && !self.project.functions.contains_key(&function.name) {
+            if self.project.functions.contains_key(&function.name) {
+                let known = self.functions.entry(function.name).or_default();
+                known.serving = function.current;
+            } else if function.current.is_some() {
+                let (project, name) = (function.project, function.name);
                 self.tell(Event::Left {
-                    function: FunctionId {
-                        project: function.project,
-                        name: function.name,
-                    },
+                    function: FunctionId { project, name },
                 });
             }
         }
@@ -271,5 +272,21 @@ async fn try_one(
         warnings: warned.into_inner().unwrap_or_default(),
         function,
         outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_depends_on_its_files_and_on_what_lies_in_its_folders() {
+        let known = Known {
+            inputs: vec!["/p/src/a.ts".into(), "/p/assets".into()],
+            ..Known::default()
+        };
+        let depends = |file: &str| known.depends_on(&BTreeSet::from([PathBuf::from(file)]));
+        assert!(depends("/p/src/a.ts") && depends("/p/assets/logo.svg"));
+        assert!(!depends("/p/src/b.ts") && !depends("/p/src/a.tsx"));
     }
 }
