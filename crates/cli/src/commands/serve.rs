@@ -33,7 +33,7 @@ pub struct Serve {
         hide_env_values = true
     )]
     data_dir: Option<PathBuf>,
-    /// The Unix socket, for this machine and this user [default: <data-dir>/bungee.sock]
+    /// The Unix socket, for this machine and this user [default: bungee.sock in the data folder]
     #[arg(
         long,
         value_name = "PATH",

@@ -35,7 +35,7 @@ pub struct Token {
         hide_env_values = true
     )]
     data_dir: Option<PathBuf>,
-    /// The server's Unix socket [default: <data-dir>/bungee.sock]
+    /// The server's Unix socket [default: bungee.sock in the data folder]
     #[arg(
         long,
         global = true,
