@@ -19,7 +19,7 @@ use futures_util::task::AtomicWaker;
 use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
-use model::{ErrorType, Failure, Limits};
+use model::{ErrorType, Failure, Limits, TimeSpan};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{MissedTickBehavior, Sleep, interval, sleep},
@@ -43,6 +43,7 @@ const HEADERS_MAX: u32 = 100;
 /// What a connection was told, beside 0, which is nothing.
 const DRAIN: u8 = 1;
 const CUT: u8 = 2;
+const SEVER: u8 = 3;
 
 /// What is known of one connection. Shared by its task, its requests and the sweeper.
 #[derive(Default)]
@@ -51,6 +52,8 @@ pub(crate) struct Line {
     waker: AtomicWaker,
     /// 0 while a request is worked on; else twice the tick since which we wait, plus 1 if no byte of a head has come.
     waiting: AtomicU32,
+    /// The tick since which the client takes no byte of its answer; 0 if it takes them.
+    stalled: AtomicU32,
     /// A request's body was not read to its end.
     is_unread: AtomicBool,
 }
@@ -64,6 +67,34 @@ impl Line {
     /// The answer is complete; `tick` is now.
     pub(crate) fn waiting(&self, tick: u32) {
         self.waiting.store((tick << 1) | 1, Ordering::Relaxed);
+    }
+
+    /// What is in flight is to end now, and may say so.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.told.load(Ordering::Relaxed) >= CUT
+    }
+
+    /// Notes whether the client takes what is written.
+    fn note_write<T>(&self, written: Poll<T>, tick: u32) -> Poll<T> {
+        let was_stalled = self.stalled.load(Ordering::Relaxed) != 0;
+        if written.is_pending() != was_stalled {
+            let since = if was_stalled { 0 } else { tick };
+            self.stalled.store(since, Ordering::Relaxed);
+        }
+        written
+    }
+
+    /// Whether the client has been silent for too long, or has not read for too long.
+    fn is_overdue(&self, now: u32, header_read: u32, body_idle: u32) -> bool {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let limit = if waiting & 1 == 1 {
+            IDLE_MAX
+        } else {
+            header_read
+        };
+        let stalled = self.stalled.load(Ordering::Relaxed);
+        (waiting != 0 && now.saturating_sub(waiting >> 1) > limit)
+            || (stalled != 0 && now.saturating_sub(stalled) > body_idle)
     }
 
     /// A request's body will not be read to its end.
@@ -83,19 +114,23 @@ pub(crate) struct Lines {
     next: AtomicU64,
     /// Seconds since the start, at least 1.
     tick: AtomicU32,
+    /// Limits of silence, in seconds.
     header_read: u32,
+    body_idle: u32,
     is_draining: AtomicBool,
     refusals: Refusals,
 }
 
 impl Lines {
     pub(crate) fn new(limits: &Limits) -> Lines {
-        let seconds = limits.header_read.0.div_ceil(1000).max(1);
+        let seconds =
+            |span: TimeSpan| u32::try_from(span.0.div_ceil(1000).max(1)).unwrap_or(u32::MAX / 4);
         Lines {
             open: Mutex::default(),
             next: AtomicU64::new(0),
             tick: AtomicU32::new(1),
-            header_read: u32::try_from(seconds).unwrap_or(u32::MAX / 4),
+            header_read: seconds(limits.header_read),
+            body_idle: seconds(limits.body_idle),
             is_draining: AtomicBool::new(false),
             refusals: Refusals::new(limits),
         }
@@ -112,9 +147,14 @@ impl Lines {
         self.each(|line| line.tell(DRAIN));
     }
 
-    /// Ends every connection at once.
+    /// Ends what is in flight on every connection; who still waits for a head is told.
     pub(crate) fn cut(&self) {
         self.each(|line| line.tell(CUT));
+    }
+
+    /// Ends every connection at once.
+    pub(crate) fn sever(&self) {
+        self.each(|line| line.tell(SEVER));
     }
 
     /// Ends connections that have been silent for too long. Runs until `stop`.
@@ -124,14 +164,8 @@ impl Lines {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let now = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
             self.each(|line| {
-                let waiting = line.waiting.load(Ordering::Relaxed);
-                let limit = if waiting & 1 == 1 {
-                    IDLE_MAX
-                } else {
-                    self.header_read
-                };
-                if waiting != 0 && now.saturating_sub(waiting >> 1) > limit {
-                    line.tell(CUT);
+                if line.is_overdue(now, self.header_read, self.body_idle) {
+                    line.tell(SEVER);
                 }
             });
         }
@@ -214,8 +248,9 @@ pub(crate) async fn serve<S, H>(
             heard = told;
             line.waker.register(context.waker());
             match told {
-                CUT => return Poll::Ready(()),
-                DRAIN => connection.as_mut().graceful_shutdown(),
+                SEVER => return Poll::Ready(()),
+                // Cut requests learn it from the line when they are polled below.
+                DRAIN | CUT => connection.as_mut().graceful_shutdown(),
                 _ => {}
             }
         }
@@ -279,7 +314,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
         if self.refusal.is_some() {
             return self.poll_refuse(context, bytes.len());
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.line.note_write(written, self.lines.tick())
     }
 
     fn poll_write_vectored(
@@ -295,7 +331,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
             let length = slices.iter().map(|slice| slice.len()).sum();
             return self.poll_refuse(context, length);
         }
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.line.note_write(written, self.lines.tick())
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -381,6 +418,23 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_silent_or_does_not_read_is_overdue() {
+        let line = Line::default();
+        let is_overdue = |line: &Line, now| line.is_overdue(now, 10, 30);
+        assert!(!is_overdue(&line, 1000), "a request is worked on");
+        line.waiting.store(5 << 1, Ordering::Relaxed);
+        assert_eq!([15, 16].map(|now| is_overdue(&line, now)), [false, true]);
+        line.waiting(5);
+        assert_eq!([80, 81].map(|now| is_overdue(&line, now)), [false, true]);
+        line.working();
+        assert!(line.note_write(Poll::<()>::Pending, 5).is_pending());
+        assert!(line.note_write(Poll::<()>::Pending, 20).is_pending());
+        assert_eq!([35, 36].map(|now| is_overdue(&line, now)), [false, true]);
+        assert!(line.note_write(Poll::Ready(()), 36).is_ready());
+        assert!(!is_overdue(&line, 1000));
+    }
 
     #[test]
     fn only_bare_refusals_are_replaced() {

@@ -1,7 +1,7 @@
 //! A request's walk: route, access, a worker, and the answer streamed back. The hot path: it takes no lock,
 //! holds no body, formats no log and asks no database.
 
-use std::sync::Arc;
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use axum::Router;
 use bytes::Bytes;
@@ -68,10 +68,16 @@ impl Visitor {
             limits,
         );
         let request = Request::from_parts(parts, body);
-        match self.api.clone().call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        let mut api = self.api.clone();
+        let answered = unless_cut(&self.line, async {
+            match api.call(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            }
+        });
+        answered
+            .await
+            .unwrap_or_else(|failure| errors::response(&failure, None).map(axum::body::Body::from))
     }
 
     /// A function's path.
@@ -112,8 +118,8 @@ impl Visitor {
             broke: None,
         };
         let answered = match kind {
-            Kind::Web => walk.web(parts, incoming).await,
-            Kind::Event => walk.event(parts, incoming).await,
+            Kind::Web => unless_cut(&self.line, walk.web(parts, incoming)).await,
+            Kind::Event => unless_cut(&self.line, walk.event(parts, incoming)).await,
         };
         match answered {
             Ok(Answered::Streamed(parts, answer)) => {
@@ -148,6 +154,30 @@ impl Visitor {
             self.line.leave_unread();
         }
     }
+}
+
+/// Does the work, until the server cuts off what is in flight.
+async fn unless_cut<T>(
+    line: &Line,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        // The connection's own task says so and polls us, so no other waker is needed.
+        if line.is_cut() {
+            return Poll::Ready(Err(cut_off()));
+        }
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+/// The failure of what is in flight when the grace is over.
+pub(crate) fn cut_off() -> Failure {
+    Failure::new(
+        ErrorType::ShuttingDown,
+        "the server went down, and its grace was over",
+    )
 }
 
 /// One web request on its way through a function.

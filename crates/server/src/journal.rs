@@ -18,7 +18,7 @@ use store::RecordSink;
 use tokio::sync::mpsc;
 use workers::{Lease, WorkerRef};
 
-use crate::registry::Deployed;
+use crate::{gateway, registry::Deployed};
 
 /// Ends that may wait for whoever prints them; what does not fit is not printed, and recorded all the same.
 const UNREAD_MAX: usize = 8192;
@@ -308,10 +308,7 @@ impl Drop for Invocation {
             return;
         }
         let failure = if self.journal.is_cutting.load(Relaxed) {
-            Failure::new(
-                ErrorType::ShuttingDown,
-                "the server went down, and its grace was over",
-            )
+            gateway::cut_off()
         } else {
             Failure::new(
                 ErrorType::Cancelled,

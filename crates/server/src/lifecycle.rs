@@ -34,6 +34,9 @@ use crate::{
 /// Workers of invocations whose callers have left get this long to end, once nobody else is waited for.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
+/// Callers whose invocations are cut off get this long to be told.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// A server that runs. Dropping it without [`Server::stop`] cuts everything off.
 pub struct Server {
     app: Arc<App>,
@@ -242,7 +245,10 @@ impl Server {
         }
         app.journal.cutting();
         app.lines.cut();
-        self.connections.wait().await;
+        if timeout(LAST_WORDS, self.connections.wait()).await.is_err() {
+            app.lines.sever();
+            self.connections.wait().await;
+        }
         let left = until.saturating_duration_since(Instant::now());
         app.workers.stop(left.min(LEFTOVERS)).await;
         self.tasks.close();
@@ -261,7 +267,7 @@ impl Server {
     pub fn kill(&self) {
         self.app.stopping.cancel();
         self.app.journal.cutting();
-        self.app.lines.cut();
+        self.app.lines.sever();
         self.app.workers.kill_all();
         self.socket.remove();
     }
@@ -271,6 +277,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.app.stopping.cancel();
         self.app.journal.cutting();
-        self.app.lines.cut();
+        self.app.lines.sever();
     }
 }

@@ -15,6 +15,7 @@ use workers::Answer;
 use crate::{
     bodies::{BodyLimit, Broke},
     door::{Line, Lines},
+    gateway,
     journal::Invocation,
 };
 
@@ -62,6 +63,13 @@ impl Streamed {
             size: 0,
             broke,
         }
+    }
+
+    /// The server cuts off what is in flight.
+    fn cut_off(&mut self) -> Failure {
+        let failure = gateway::cut_off();
+        self.invocation.fail(&failure);
+        failure
     }
 
     fn poll_frame(
@@ -143,7 +151,9 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let is_cut = self.line.is_cut();
         match &mut self.source {
+            Source::Streamed(streamed) if is_cut => Poll::Ready(Some(Err(streamed.cut_off()))),
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Streamed(streamed) => streamed.poll_frame(context),
             Source::Api(body) => Pin::new(body).poll_frame(context).map_err(|error| {
