@@ -5,6 +5,7 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
+use hyper::ext::ReasonPhrase;
 use model::{ErrorType, Failure, HandlerFault, InvocationId};
 use serde::Serialize;
 
@@ -93,6 +94,11 @@ pub(crate) fn response(failure: &Failure, id: Option<InvocationId>) -> Response<
     if failure.error_type == ErrorType::Unauthorized {
         let scheme = HeaderValue::from_static("Bearer");
         headers.insert(http::header::WWW_AUTHENTICATE, scheme);
+    }
+    if failure.error_type == ErrorType::Cancelled {
+        // 499 has no usual words. Only a client that closed its sending side alone reads them.
+        let words = ReasonPhrase::from_static(b"Client Closed Request");
+        response.extensions_mut().insert(words);
     }
     response
 }

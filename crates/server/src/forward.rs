@@ -9,6 +9,7 @@ use http::{
     },
     request, response,
 };
+use hyper::ext::ReasonPhrase;
 use model::{ErrorType, Failure, Params};
 
 use crate::marks::Marks;
@@ -109,6 +110,11 @@ pub(crate) fn request(parts: &mut request::Parts, marks: &Marks, params: &Params
 pub(crate) fn response(parts: &mut response::Parts, marks: &Marks) {
     strip_hop_by_hop(&mut parts.headers);
     parts.headers.insert(INVOCATION_ID, marks.id_header.clone());
+    // An empty reason is no reason; the usual one says more.
+    let reason = parts.extensions.get::<ReasonPhrase>();
+    if reason.is_some_and(|reason| reason.as_bytes().is_empty()) {
+        parts.extensions.remove::<ReasonPhrase>();
+    }
     parts.version = Version::HTTP_11;
 }
 
