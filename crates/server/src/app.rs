@@ -4,7 +4,6 @@ use std::{path::PathBuf, sync::Arc};
 
 use model::{Failure, Limits, Name};
 use store::Store;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use workers::Workers;
 
@@ -41,8 +40,6 @@ pub(crate) struct App {
     pub lines: Arc<Lines>,
     /// Alive, ready, draining.
     pub health: Health,
-    /// What `bun --version` says, once somebody has asked.
-    pub bun_version: OnceCell<Option<String>>,
     /// Cancelled when the server goes down.
     pub stopping: CancellationToken,
 }

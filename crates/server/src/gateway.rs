@@ -10,7 +10,6 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use model::{ErrorType, Failure, FunctionId, InvocationId, Kind, Params, Trigger};
 use tower_service::Service;
-use workers::{Body, Lease};
 
 use crate::{
     app::App,
@@ -18,6 +17,7 @@ use crate::{
     bodies::{BodyLimit, Broke, RequestBody, whole_answer},
     door::Line,
     errors, forward, function_url,
+    invoker::{Answer, Body, Lease},
     journal::Invocation,
     marks::Marks,
     registry::{Deployed, Found},
@@ -196,7 +196,7 @@ struct Walk<'a> {
     reason = "moved once; a box would cost more than the move"
 )]
 enum Answered {
-    Streamed(http::response::Parts, workers::Answer),
+    Streamed(http::response::Parts, Answer),
     Whole(Response<Bytes>),
 }
 

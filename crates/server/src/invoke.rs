@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use model::{Failure, InvocationId, Kind, Trigger};
-use workers::WorkerRef;
 
 use crate::{
     app::App,
     bodies::{BodyLimit, whole_answer},
     gateway,
+    invoker::Runner,
     journal::{Invocation, Timing},
     marks::Marks,
     registry::Deployed,
@@ -76,7 +76,7 @@ async fn carry(
     marks: &Marks,
     trigger: Trigger,
     invocation: &mut Invocation,
-    worker: &mut Option<WorkerRef>,
+    worker: &mut Option<Runner>,
 ) -> Result<Answer, Failure> {
     let lease = gateway::acquire(app, deployed, marks.id, invocation).await?;
     *worker = Some(lease.worker());

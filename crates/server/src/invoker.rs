@@ -2,7 +2,19 @@
 //! session too once live development arrives.
 
 use model::{Failure, InvocationId};
-use workers::{Counts, Lease, Pool};
+use workers::{Counts, Pool};
+
+/// The right to run one invocation: a slot of a worker.
+pub(crate) type Lease = workers::Lease;
+
+/// The body of a request on its way to a handler.
+pub(crate) type Body = workers::Body;
+
+/// The body of a handler's answer, as it comes.
+pub(crate) type Answer = workers::Answer;
+
+/// Whoever runs an invocation, for its record.
+pub(crate) type Runner = workers::WorkerRef;
 
 /// What takes the invocations of one version.
 pub(crate) enum Invoker {

@@ -16,9 +16,12 @@ use model::{
 };
 use store::RecordSink;
 use tokio::sync::mpsc;
-use workers::{Lease, WorkerRef};
 
-use crate::{gateway, registry::Deployed};
+use crate::{
+    gateway,
+    invoker::{Lease, Runner},
+    registry::Deployed,
+};
 
 /// Ends that may wait for whoever prints them; what does not fit is not printed, and recorded all the same.
 const UNREAD_MAX: usize = 8192;
@@ -36,7 +39,7 @@ pub struct Ended {
     waited_us: u64,
     ran_us: u64,
     is_cold: bool,
-    worker: Option<WorkerRef>,
+    worker: Option<Runner>,
 }
 
 impl Ended {

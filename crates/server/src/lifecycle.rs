@@ -11,7 +11,7 @@ use model::{Clock, LogLine};
 use store::{DataFolder, Store};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{Mutex, OnceCell, Semaphore, broadcast, mpsc},
+    sync::{Mutex, Semaphore, broadcast, mpsc},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -110,7 +110,6 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         deploys,
         access,
         health: Health::new(),
-        bun_version: OnceCell::new(),
         stopping: CancellationToken::new(),
     });
     Ok(open(app, doors, logs, options.grace, folder))

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use model::{ErrorType, Failure};
-use workers::Answer;
 
 use crate::{
     bodies::{BodyLimit, Broke},
     door::{Line, Lines},
     gateway,
+    invoker::Answer,
     journal::Invocation,
 };
 
