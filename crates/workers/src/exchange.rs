@@ -49,15 +49,15 @@ pub struct Conn {
 
 impl Conn {
     /// Prepares a connection on a connected socket.
-    pub async fn new(stream: UnixStream) -> hyper::Result<Conn> {
+    pub async fn new(stream: UnixStream) -> hyper::Result<Box<Conn>> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(256 << 10);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Conn {
+        Ok(Box::new(Conn {
             sender,
             driver,
             is_dead: false,
-        })
+        }))
     }
 
     /// Moves bytes as far as they go.
@@ -103,7 +103,7 @@ enum Sent {
 /// An invocation that holds a slot and talks to the worker. Dropped before the end, it means that the caller left.
 struct Exchange {
     lease: Option<Lease>,
-    conn: Option<Conn>,
+    conn: Option<Box<Conn>>,
 }
 
 impl Exchange {
@@ -401,7 +401,7 @@ impl Drop for Answer {
 }
 
 /// Opens a connection to the socket of a worker.
-pub async fn connect(worker: &Arc<crate::worker::Worker>) -> Option<Conn> {
+pub async fn connect(worker: &Arc<crate::worker::Worker>) -> Option<Box<Conn>> {
     let stream = UnixStream::connect(worker.socket.as_ref()?).await.ok()?;
     Conn::new(stream).await.ok()
 }

@@ -252,7 +252,7 @@ impl Lease {
     }
 
     /// A new connection to the worker, if it can be had.
-    pub(crate) async fn connect(&self) -> Option<Conn> {
+    pub(crate) async fn connect(&self) -> Option<Box<Conn>> {
         exchange::connect(&self.worker).await
     }
 
@@ -262,7 +262,7 @@ impl Lease {
     }
 
     /// The invocation ended; `conn` is kept for the next one.
-    pub(crate) fn give_back(self, conn: Option<Conn>) {
+    pub(crate) fn give_back(self, conn: Option<Box<Conn>>) {
         if let Some(conn) = conn
             && let Ok(mut place) = self.slot().conn.lock()
         {

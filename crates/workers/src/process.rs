@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::{fd::OwnedFd, unix::fs::DirBuilderExt, unix::net::UnixStream as StdUnixStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, OnceLock},
 };
@@ -59,54 +59,24 @@ pub struct Started {
 
 /// Starts a process and the task that reads it. It is in its own process group, with a scrubbed environment.
 pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
-    let Plan {
-        mut command,
-        runtime,
-        memory,
-        concurrency,
-        load,
-    } = plan;
     let ordinal = house.ordinal();
     let folder = house.options.run_dir.join(format!("w{ordinal}"));
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let nonce = nonce();
-    let socket = load.is_some().then(|| folder.join("s"));
-    runtime::scrub(&mut command, &folder);
-    let boot = Boot {
+    let socket = plan.load.is_some().then(|| folder.join("s"));
+    let memory_mb = plan.memory.0 >> 20;
+    let boot = serde_json::to_string(&Boot {
         nonce: &nonce,
         socket: socket.as_deref(),
-        memory_mb: memory.0 >> 20,
-        load,
-    };
-    command.env("BUNGEE_BOOT", serde_json::to_string(&boot)?);
-
-    let (control, control_end) = pipe_with(PipeFlags::CLOEXEC)?;
-    let mut mappings = vec![FdMapping {
-        parent_fd: control_end,
-        child_fd: 3,
-    }];
-    let mut conn = None;
-    if socket.is_none() {
-        let (ours, theirs) = StdUnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        mappings.push(FdMapping {
-            parent_fd: OwnedFd::from(theirs),
-            child_fd: 4,
-        });
-        conn = Some(
-            Conn::new(UnixStream::from_std(ours)?)
-                .await
-                .map_err(io::Error::other)?,
-        );
-    }
-    command.fd_mappings(mappings).map_err(io::Error::other)?;
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = house.spawner.spawn(command).await?;
-
-    let slots: Box<[Slot]> = (0..concurrency).map(|_| Slot::default()).collect();
+        memory_mb,
+        load: plan.load,
+    })?;
+    let Spawned {
+        mut child,
+        control,
+        conn,
+    } = spawn(house, plan.command, &folder, &boot, socket.is_none()).await?;
+    let slots: Box<[Slot]> = (0..plan.concurrency).map(|_| Slot::default()).collect();
     if let (Some(conn), Some(slot)) = (conn, slots.first())
         && let Ok(mut place) = slot.conn.lock()
     {
@@ -115,9 +85,9 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
     let (drain, drains) = mpsc::unbounded_channel();
     let worker = Arc::new(Worker {
         ordinal,
-        runtime,
+        runtime: plan.runtime,
         pid: child.id(),
-        memory,
+        memory: plan.memory,
         nonce,
         socket,
         folder,
@@ -136,9 +106,8 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         drain,
     });
     house.add(&worker);
-    let pipes = open_pipes(control, &mut child);
     let (say, first_word) = oneshot::channel();
-    let pipes = match pipes {
+    let pipes = match open_pipes(control, &mut child) {
         Ok(pipes) => pipes,
         Err(error) => {
             kill_group(worker.pid, Signal::KILL);
@@ -155,6 +124,54 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         say,
     ));
     Ok(Started { worker, first_word })
+}
+
+/// A process, our end of its control pipe, and for an isolate child its one connection.
+struct Spawned {
+    child: Child,
+    control: OwnedFd,
+    conn: Option<Box<Conn>>,
+}
+
+/// Gives the process its descriptors and its environment, and starts it.
+async fn spawn(
+    house: &House,
+    mut command: Command,
+    folder: &Path,
+    boot: &str,
+    is_connected: bool,
+) -> io::Result<Spawned> {
+    runtime::scrub(&mut command, folder);
+    command.env("BUNGEE_BOOT", boot);
+    let (control, control_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut mappings = vec![FdMapping {
+        parent_fd: control_end,
+        child_fd: 3,
+    }];
+    let mut conn = None;
+    if is_connected {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        mappings.push(FdMapping {
+            parent_fd: OwnedFd::from(theirs),
+            child_fd: 4,
+        });
+        conn = Some(
+            Conn::new(UnixStream::from_std(ours)?)
+                .await
+                .map_err(io::Error::other)?,
+        );
+    }
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Ok(Spawned {
+        child: house.spawner.spawn(command).await?,
+        control,
+        conn,
+    })
 }
 
 /// What user code cannot know: 128 random bits.

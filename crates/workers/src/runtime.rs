@@ -16,6 +16,9 @@ use crate::{house::Options, version::Version};
 /// Bun's bootstrap, written to the run folder at the start.
 const BUN_BOOTSTRAP: &str = include_str!("bootstrap/bun.js");
 
+/// Bun's own limit on headers must not cut in before the server's, 64 KiB and what it adds.
+const HEADERS_MAX: &str = "--max-http-header-size=131072";
+
 /// What every worker finds on its PATH.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -107,6 +110,7 @@ pub fn command(options: &Options, version: &Version) -> Result<Command, Failure>
                 .arg("--no-env-file")
                 .arg("--config=/dev/null")
                 .arg("--no-install")
+                .arg(HEADERS_MAX)
                 .arg(options.run_dir.join("bun.js"));
             command
                 .current_dir(&version.dir)

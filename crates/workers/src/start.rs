@@ -223,7 +223,7 @@ async fn ask_isolate(
     Ok(answer.into_body())
 }
 
-async fn ask(conn: Option<&mut Conn>, request: Request<Body>) -> Option<Response<Bytes>> {
+async fn ask(conn: Option<&mut Box<Conn>>, request: Request<Body>) -> Option<Response<Bytes>> {
     conn?.ask(request).await.ok()
 }
 
@@ -317,6 +317,9 @@ async fn died_at_init(worker: &Arc<Worker>) -> Failure {
             ),
         );
     }
+    if let Some(fault) = worker.fatal.get() {
+        return init_error(fault.clone());
+    }
     let how = worker
         .exit
         .get()
@@ -325,7 +328,6 @@ async fn died_at_init(worker: &Arc<Worker>) -> Failure {
         ErrorType::InitError,
         format!("the worker {how} while its module loaded"),
     )
-    .hint("its log says more: `bungee logs`")
 }
 
 /// A process that could not be started at all.

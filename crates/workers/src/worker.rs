@@ -88,7 +88,7 @@ pub struct Slot {
     /// Wakes the task that exchanges with the worker.
     pub waker: AtomicWaker,
     /// The connection, between invocations. Never contended: only the holder of the slot touches it.
-    pub conn: Mutex<Option<Conn>>,
+    pub conn: Mutex<Option<Box<Conn>>>,
 }
 
 const RUNNING: u8 = 0;

@@ -22,11 +22,17 @@ function tell(line) {
   }
 }
 
+/** A stack without the frames of this file: they say nothing about the function. */
+function stackOf(thrown) {
+  const lines = String(thrown.stack ?? "").split("\n");
+  return lines.filter((line) => !line.includes(import.meta.path)).join("\n");
+}
+
 /** Any thrown value in the shape of a fault. */
 function describe(thrown) {
   if (thrown instanceof Error || (thrown && typeof thrown === "object" && typeof thrown.stack === "string")) {
     const errorType = String(thrown.name || thrown.constructor?.name || "Error");
-    return { errorType, message: String(thrown.message ?? ""), stack: String(thrown.stack ?? "") };
+    return { errorType, message: String(thrown.message ?? ""), stack: stackOf(thrown) };
   }
   return { errorType: "Error", message: typeof thrown === "string" ? thrown : inspect(thrown) };
 }
