@@ -184,7 +184,7 @@ def overshoot(bench):
     """How long past its deadline a call that never ends is answered, seen by its caller."""
     for function, cases in OVERSHOOTS.items():
         for case in cases:
-            past, outcomes = [], set()
+            past, outcomes, said = [], set(), set()
             for _ in range(max(3, bench.turns)):
                 # The last one was killed: have a worker there, so that no start is measured.
                 wait_until("a worker", lambda: bench.bungee.invoke(function, {"case": "none"})[1]["outcome"] == "ok")
@@ -192,10 +192,11 @@ def overshoot(bench):
                 _, answer = bench.bungee.invoke(function, {"case": case})
                 past.append((time.perf_counter() - begun) * 1000 - DEADLINE_MS)
                 outcomes.add(answer["outcome"])
+                said.add(str((answer["error"] or {}).get("message")))
             runtime = "isolate" if function == "overshoot" else "bun"
             yield line(
                 f"overshoot, {runtime}, {case}", f"{median(past):+.1f} ms (worst {max(past):+.1f})", "≤ +50 ms, each",
-                max(past) <= 50 and min(past) >= -5 and outcomes == {"FunctionTimeout"}, "; ".join(sorted(outcomes)), runs=past,
+                max(past) <= 50 and min(past) >= -5 and outcomes == {"FunctionTimeout"}, "; ".join(sorted(outcomes)), runs=past, said=sorted(said),
             )
 
 
