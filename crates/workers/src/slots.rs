@@ -109,7 +109,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::HashSet, sync::Arc, thread};
+    use std::{collections::HashSet, thread};
 
     #[test]
     fn the_last_used_slot_comes_first() {
@@ -124,10 +124,10 @@ mod tests {
 
     #[test]
     fn a_slot_is_held_by_one_at_a_time_under_contention() {
-        let free = Arc::new(FreeSlots::new(4));
-        let held: Arc<Vec<AtomicU32>> = Arc::new((0..4).map(|_| AtomicU32::new(0)).collect());
+        let free = FreeSlots::new(4);
+        let held: Vec<AtomicU32> = (0..4).map(|_| AtomicU32::new(0)).collect();
         (0..4).for_each(|slot| free.push(slot));
-        let work = |free: Arc<FreeSlots>, held: Arc<Vec<AtomicU32>>| {
+        let work = || {
             for _ in 0..50_000 {
                 if let Some(slot) = free.pop() {
                     assert_eq!(held[slot as usize].fetch_add(1, SeqCst), 0);
@@ -136,17 +136,11 @@ mod tests {
                 }
             }
         };
-        let threads: Vec<_> = (0..4)
-            .map(|_| {
-                thread::spawn({
-                    let (free, held) = (free.clone(), held.clone());
-                    move || work(free, held)
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
+        thread::scope(|scope| {
+            (0..4).for_each(|_| {
+                scope.spawn(work);
+            });
+        });
         let left: HashSet<u32> = std::iter::from_fn(|| free.pop()).collect();
         assert_eq!(left.len(), 4);
     }

@@ -49,7 +49,7 @@ async fn sleep(house: &Arc<House>) -> bool {
     }
     loop {
         let live = house.live();
-        live.iter().for_each(|worker| check_memory(worker));
+        live.iter().for_each(check_memory);
         tokio::select! {
             () = house.woken.notified() => return true,
             () = house.stopping.cancelled() => return false,

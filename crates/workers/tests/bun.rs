@@ -1,5 +1,11 @@
 //! Real Bun workers behind a real pool: what a handler does, what its caller and the log get.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "here the world outside begins: its clock and its environment"
+)]
+
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
