@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     blank::Blanks,
+    cgroup::Groups,
     owner,
     pool::{Pool, Shared},
     runtime,
@@ -58,6 +59,8 @@ pub struct House {
     pub spawner: Spawner,
     pub tasks: TaskTracker,
     pub blanks: Blanks,
+    /// Control groups for workers, where the system lets us.
+    pub groups: Option<Groups>,
     /// Workers whose process exists, by ordinal.
     workers: Mutex<HashMap<u64, Arc<Worker>>>,
     pools: Mutex<Vec<std::sync::Weak<Shared>>>,
@@ -128,8 +131,10 @@ impl Workers {
     /// Prepares the run folder, the starting thread, the sentinel and the watch. Call it inside a tokio runtime.
     pub fn start(options: Options) -> io::Result<Workers> {
         runtime::prepare_run_dir(&options.run_dir)?;
+        let groups = Groups::prepare();
         let house = Arc::new(House {
-            spawner: Spawner::start(&options.program)?,
+            spawner: Spawner::start(&options.program, groups.as_ref().map(Groups::folder))?,
+            groups,
             options,
             tasks: TaskTracker::new(),
             blanks: Blanks::default(),

@@ -3,6 +3,7 @@
 
 mod blank;
 mod body;
+mod cgroup;
 mod exchange;
 mod house;
 mod output;

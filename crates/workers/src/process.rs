@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt, unix::net::UnixStream as StdUnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::DirBuilderExt, net::UnixStream as StdUnixStream, process::ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, OnceLock},
@@ -23,13 +26,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cgroup::Group,
     exchange::Conn,
     house::House,
     output::{self, Reader},
     runtime::{self, Boot, Load},
     slots::Gate,
     spawner::kill_group,
-    worker::{Slot, Worker},
+    worker::{Cause, Slot, Worker},
 };
 
 /// What a started process says first: ready, or why not.
@@ -106,20 +110,28 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         drain,
     });
     house.add(&worker);
+    let group = house.groups.as_ref().and_then(|groups| {
+        groups
+            .add(&format!("w{ordinal}"), worker.pid, plan.memory)
+            .ok()
+    });
     let (say, first_word) = oneshot::channel();
     let pipes = match open_pipes(control, &mut child) {
         Ok(pipes) => pipes,
         Err(error) => {
             kill_group(worker.pid, Signal::KILL);
-            reap(house, &worker, child);
+            reap(house, &worker, child, false);
             return Err(error);
         }
     };
     house.tasks.spawn(supervise(
         house.clone(),
         worker.clone(),
-        child,
-        pipes,
+        Life {
+            child,
+            group,
+            pipes,
+        },
         drains,
         say,
     ));
@@ -217,15 +229,26 @@ fn watch_life(life: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     }
 }
 
-/// Reads the process until it is gone, then reaps it. `child` holds the lifeline until then.
+/// What a process is to us while it lives. `child` holds the lifeline.
+struct Life {
+    child: Child,
+    group: Option<Group>,
+    pipes: Pipes,
+}
+
+/// Reads the process until it is gone, then reaps it.
 async fn supervise(
     house: Arc<House>,
     worker: Arc<Worker>,
-    child: Child,
-    pipes: Pipes,
+    process: Life,
     mut drains: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     say: oneshot::Sender<Result<(), HandlerFault>>,
 ) {
+    let Life {
+        child,
+        group,
+        pipes,
+    } = process;
     let Pipes {
         mut control,
         mut stdout,
@@ -251,16 +274,21 @@ async fn supervise(
     // First whatever it started, so that nobody writes to the pipes any more; then what they still hold.
     worker.gate.close();
     kill_group(worker.pid, Signal::KILL);
+    let is_out_of_memory = group.as_ref().is_some_and(Group::was_out_of_memory);
+    drop(group);
     reader.drain(&mut control, &mut stdout, &mut stderr, &mut buffer);
     reader.finish();
     drop(reader);
-    reap(&house, &worker, child);
+    reap(&house, &worker, child, is_out_of_memory);
     drains.close();
 }
 
-/// Takes the exit status and removes what the worker had.
-fn reap(house: &House, worker: &Worker, mut child: Child) {
+/// Takes the exit status and removes what the worker had. The kernel may have killed for memory before we did.
+fn reap(house: &House, worker: &Worker, mut child: Child, kernel_ran_out: bool) {
     if let Ok(exit) = child.wait() {
+        if kernel_ran_out && exit.signal() == Some(Signal::KILL.as_raw()) {
+            worker.cause.set(Cause::OutOfMemory(worker.memory)).ok();
+        }
         worker.exit.set(exit).ok();
     }
     house.spawner.forget(worker.pid);

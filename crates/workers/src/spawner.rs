@@ -4,7 +4,7 @@
 use std::{
     io::{self, Write},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitCode, Stdio},
     sync::{Mutex, mpsc},
     thread,
@@ -12,6 +12,8 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 use tokio::sync::oneshot;
+
+use crate::cgroup;
 
 /// A request to start a process, and where its answer goes.
 type Order = (Command, oneshot::Sender<io::Result<Child>>);
@@ -25,7 +27,7 @@ pub struct Spawner {
 
 impl Spawner {
     /// Starts the thread, and the sentinel from our own `program`.
-    pub fn start(program: &Path) -> io::Result<Spawner> {
+    pub fn start(program: &Path, groups: Option<&Path>) -> io::Result<Spawner> {
         let (orders, inbox) = mpsc::channel::<Order>();
         thread::Builder::new()
             .name("spawner".into())
@@ -45,7 +47,10 @@ impl Spawner {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()?;
-        let list = sentinel.stdin.take();
+        let mut list = sentinel.stdin.take();
+        if let (Some(list), Some(groups)) = (list.as_mut(), groups) {
+            writeln!(list, "={}", groups.display()).ok();
+        }
         Ok(Spawner {
             orders,
             sentinel: Mutex::new(list.map(|list| (sentinel, list))),
@@ -121,23 +126,26 @@ pub fn kill_group(group: u32, signal: Signal) {
     }
 }
 
-/// The sentinel process: reads `+GROUP` and `-GROUP` lines until its input ends, which is when the server is gone,
+/// The sentinel process: reads `=FOLDER` (of control groups), `+GROUP` and `-GROUP` lines until its input ends, which is when the server is gone,
 /// however it went; then kills what is left. The workers themselves die by the parent-death signal; this is for
 /// the processes that user code started.
 pub fn run_sentinel() -> ExitCode {
     let mut groups = std::collections::HashSet::new();
+    let mut folder = None;
     for line in io::stdin().lines().map_while(Result::ok) {
-        let (sign, group) = line.split_at(1.min(line.len()));
-        if let Ok(group) = group.parse::<u32>() {
-            if sign == "+" {
-                groups.insert(group)
-            } else {
-                groups.remove(&group)
-            };
+        let (sign, rest) = line.split_at(1.min(line.len()));
+        match (sign, rest.parse::<u32>()) {
+            ("=", _) => folder = Some(PathBuf::from(rest)),
+            ("+", Ok(group)) => drop(groups.insert(group)),
+            ("-", Ok(group)) => drop(groups.remove(&group)),
+            _ => {}
         }
     }
     groups
         .into_iter()
         .for_each(|group| kill_group(group, Signal::KILL));
+    if let Some(folder) = folder {
+        cgroup::remove_all(&folder);
+    }
     ExitCode::SUCCESS
 }
