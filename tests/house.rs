@@ -1,4 +1,14 @@
 //! The one test binary that knocks from outside, a module per behaviour.
 //! Links none of our crates: it could judge another program that keeps the same promises.
+//!
+//! The small language: `serving` starts the real program, `project` writes the folders it serves,
+//! `knock` asks over HTTP, `process` looks at what runs and waits for states.
 
+mod concurrency;
+mod failure;
+mod integration;
+mod knock;
+mod process;
+mod project;
+mod serving;
 mod tidy;

@@ -1,0 +1,12 @@
+//! What works when everybody does as they should: commands, deployments, requests, handlers, logs, access.
+
+mod access;
+mod commands;
+mod dev;
+mod examples;
+mod gateway;
+mod handlers;
+mod isolate;
+mod limits;
+mod logging;
+mod versions;
