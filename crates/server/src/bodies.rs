@@ -12,7 +12,7 @@ use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use model::{ByteSize, ErrorType, Failure, Limits, TimeSpan};
+use model::{ByteSize, ErrorType, Failure, Limits, Runtime, TimeSpan};
 use tokio::time::{Instant, Sleep, sleep_until};
 use workers::BodyError;
 
@@ -30,12 +30,18 @@ pub(crate) struct BodyLimit {
 }
 
 impl BodyLimit {
-    /// The body of a request to a web handler.
-    pub(crate) fn web_request(limits: &Limits) -> BodyLimit {
+    /// The body of a request to a web handler; the isolate takes whole bodies only, which are no larger than events.
+    pub(crate) fn web_request(runtime: Runtime, limits: &Limits) -> BodyLimit {
+        let (name, most) = match runtime {
+            Runtime::Isolate => ("event", limits.event),
+            Runtime::Bun | Runtime::Node | Runtime::Python | Runtime::Provided => {
+                ("web_request_body", limits.web_request_body)
+            }
+        };
         BodyLimit {
             what: "the request body",
-            name: "web_request_body",
-            most: limits.web_request_body,
+            name,
+            most,
         }
     }
 

@@ -204,7 +204,8 @@ impl Walk<'_> {
     /// To a web handler: both bodies stream.
     async fn web(&mut self, mut parts: Parts, incoming: Incoming) -> Result<Answered, Failure> {
         let app = &self.visitor.app;
-        let limit = BodyLimit::web_request(&app.limits);
+        let runtime = self.deployed.version.settings.runtime;
+        let limit = BodyLimit::web_request(runtime, &app.limits);
         let body = RequestBody::new(incoming, self.visitor.line.clone(), limit, &app.limits);
         limit.check_announced(&parts.headers)?;
         forward::check_upgrade(&parts.headers)?;
