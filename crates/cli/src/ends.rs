@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use model::{Clock, Name, Outcome, Timestamp};
@@ -20,6 +21,10 @@ use crate::{
 
 /// As many lines as are written at once.
 const BATCH: usize = 512;
+
+/// Lines gather this long before they are written: waking this thread for each of them would cost every invocation more
+/// than its line does.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// How lines look.
 #[derive(Debug, Clone)]
@@ -39,7 +44,11 @@ pub fn write_all(mut ends: Receiver<server::Ended>, looks: Looks) -> io::Result<
     thread::Builder::new().name("lines".into()).spawn(move || {
         let mut batch = Vec::with_capacity(BATCH);
         let mut text = String::new();
-        while ends.blocking_recv_many(&mut batch, BATCH) > 0 {
+        loop {
+            let count = ends.blocking_recv_many(&mut batch, BATCH);
+            if count == 0 {
+                return;
+            }
             text.clear();
             let now = looks.with_time.then(|| SystemClock.now());
             for ended in batch.drain(..) {
@@ -47,6 +56,9 @@ pub fn write_all(mut ends: Receiver<server::Ended>, looks: Looks) -> io::Result<
             }
             // Nobody reads: then nobody misses it.
             let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
+            if count < BATCH {
+                thread::sleep(GATHER);
+            }
         }
     })
 }
