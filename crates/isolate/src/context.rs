@@ -1,4 +1,4 @@
-//! A fresh runtime and context, with limits, and the loop that runs its jobs until a promise settles.
+//! An engine with one context and its limits, and the loop that runs its jobs until a promise settles.
 
 use std::{
     cell::Cell,
@@ -17,95 +17,99 @@ use rquickjs::{
     promise::PromiseState,
 };
 
-use crate::{fault, modules::Relative};
+use crate::{fault, heap::Heap, modules::Relative};
 
 /// Stack of the engine; a recursion that goes deeper throws a `RangeError`.
 const STACK: usize = 512 << 10;
 
+/// Bytes after which garbage in cycles is first looked for. Most invocations end, and are forgotten whole, before.
+const GARBAGE: usize = 8 << 20;
+
+/// What describing an error may take beyond the limits that the error may have come from.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+const LAST_BYTES: usize = 4 << 20;
+
 /// Stops whatever runs once its time is up.
 #[derive(Clone)]
 pub struct Deadline {
-    at: Instant,
+    at: Rc<Cell<Instant>>,
     has_fired: Rc<Cell<bool>>,
 }
 
 impl Deadline {
     /// A deadline this far from now.
     pub fn after(left: Duration) -> Deadline {
-        Deadline {
-            at: Instant::now() + left,
+        let deadline = Deadline {
+            at: Rc::new(Cell::new(Instant::now())),
             has_fired: Rc::default(),
-        }
+        };
+        deadline.set(left);
+        deadline
+    }
+
+    /// Begins anew.
+    pub fn set(&self, left: Duration) {
+        self.at.set(Instant::now() + left);
+        self.has_fired.set(false);
     }
 
     fn check(&self) -> bool {
-        if Instant::now() >= self.at {
+        if Instant::now() >= self.at.get() {
             self.has_fired.set(true);
         }
         self.has_fired.get()
     }
 }
 
-/// A runtime with one context, used once.
-pub struct Fresh {
-    runtime: Runtime,
+/// An engine with one context.
+pub struct Room {
     context: Context,
+    heap: Heap,
     deadline: Deadline,
 }
 
 /// Whether code may be compiled from text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Compiler {
-    /// Only where a bundle is compiled.
+    /// Only where a bundle is compiled, and nothing of it runs.
     Present,
     /// So that neither `eval` nor `Function` works.
     Absent,
 }
 
-impl Fresh {
-    /// A runtime limited to `memory` bytes and `deadline`, its modules loaded by `loader`.
+impl Room {
+    /// An engine in `heap`, limited to that and to `deadline`, its modules loaded by `loader`.
     pub fn new(
-        memory: usize,
+        heap: Heap,
         deadline: Deadline,
         compiler: Compiler,
         loader: impl Loader + 'static,
-    ) -> Result<Fresh> {
-        let runtime = Runtime::new()?;
-        runtime.set_memory_limit(memory);
+    ) -> Result<Room> {
+        let runtime = Runtime::new_with_alloc(heap.clone())?;
         runtime.set_max_stack_size(STACK);
+        runtime.set_gc_threshold(GARBAGE);
         runtime.set_loader(Relative, loader);
         let watch = deadline.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || watch.check())));
+        type Language = (
+            Date,
+            RegExpCompiler,
+            RegExp,
+            Json,
+            Proxy,
+            MapSet,
+            TypedArrays,
+            Promises,
+            WeakRef,
+            DOMException,
+        );
         let context = match compiler {
-            Compiler::Absent => Context::custom::<(
-                Date,
-                RegExpCompiler,
-                RegExp,
-                Json,
-                Proxy,
-                MapSet,
-                TypedArrays,
-                Promises,
-                WeakRef,
-                DOMException,
-            )>(&runtime)?,
-            Compiler::Present => Context::custom::<(
-                Date,
-                Eval,
-                RegExpCompiler,
-                RegExp,
-                Json,
-                Proxy,
-                MapSet,
-                TypedArrays,
-                Promises,
-                WeakRef,
-                DOMException,
-            )>(&runtime)?,
+            Compiler::Absent => Context::custom::<Language>(&runtime)?,
+            Compiler::Present => Context::custom::<(Eval, Language)>(&runtime)?,
         };
-        Ok(Fresh {
-            runtime,
+        Ok(Room {
             context,
+            heap,
             deadline,
         })
     }
@@ -115,23 +119,33 @@ impl Fresh {
         &self,
         work: impl for<'js> FnOnce(&Ctx<'js>, &Deadline) -> Result<R>,
     ) -> std::result::Result<R, HandlerFault> {
-        self.context.with(|ctx| {
-            let done = work(&ctx, &self.deadline);
-            done.map_err(|error| {
-                // Describing an error takes memory and time that its cause may have used up.
-                self.runtime.set_memory_limit(usize::MAX);
-                self.runtime.set_interrupt_handler(None);
-                self.explain(&ctx, error)
-            })
-        })
+        let done = self.context.with(|ctx| work(&ctx, &self.deadline));
+        done.map_err(|error| self.explain(error))
     }
 
-    fn explain(&self, ctx: &Ctx<'_>, error: Error) -> HandlerFault {
+    /// The heap that the engine lives in.
+    pub fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
+    fn explain(&self, error: Error) -> HandlerFault {
         if self.deadline.has_fired.get() {
             return fault::fault("FunctionTimeout", "interrupted at the deadline");
         }
         match error {
-            Error::Exception => fault::caught(ctx),
+            Error::Exception => {
+                // Describing an error takes memory and time, which its cause may have used up.
+                self.heap.allow(LAST_BYTES);
+                self.deadline.set(LAST_WORDS);
+                self.context.with(|ctx| {
+                    let thrown = ctx.catch();
+                    // All that the engine throws when there is no memory for an error.
+                    if thrown.is_null() && self.heap.has_refused() {
+                        return fault::fault("OutOfMemory", "out of memory");
+                    }
+                    fault::describe(&ctx, thrown)
+                })
+            }
             Error::Allocation => fault::fault("OutOfMemory", "out of memory"),
             other => fault::fault("Error", other.to_string()),
         }
@@ -144,47 +158,36 @@ pub fn settle<'js, T: FromJs<'js>>(
     deadline: &Deadline,
     value: Value<'js>,
 ) -> Result<T> {
-    let Some(promise) = value.clone().into_promise() else {
-        return follow_thenable(ctx, deadline, value);
+    let promise = match value.clone().into_promise() {
+        Some(promise) => promise,
+        None if is_thenable(&value)? => {
+            let (promise, resolve, _) = Promise::new(ctx)?;
+            resolve.call::<_, ()>((value,))?;
+            promise
+        }
+        None => return T::from_js(ctx, value),
     };
-    run_jobs(ctx, deadline, &promise)?;
-    match promise.result::<T>() {
-        Some(result) => result,
-        None => Err(rquickjs::Exception::throw_message(
-            ctx,
-            "the handler's promise never settles: nothing is left that could settle it, for this runtime has neither timers nor network",
-        )),
-    }
-}
-
-/// An object with a `then` is awaited as `await` would.
-fn follow_thenable<'js, T: FromJs<'js>>(
-    ctx: &Ctx<'js>,
-    deadline: &Deadline,
-    value: Value<'js>,
-) -> Result<T> {
-    let is_thenable = value.as_object().is_some_and(|object| {
-        object
-            .get::<_, Value<'js>>("then")
-            .is_ok_and(|then| then.is_function())
-    });
-    if !is_thenable {
-        return T::from_js(ctx, value);
-    }
-    let (promise, resolve, _) = Promise::new(ctx)?;
-    resolve.call::<_, ()>((value,))?;
-    run_jobs(ctx, deadline, &promise)?;
-    promise.finish()
-}
-
-fn run_jobs<'js>(ctx: &Ctx<'js>, deadline: &Deadline, promise: &Promise<'js>) -> Result<()> {
     while promise.state() == PromiseState::Pending {
+        // A job that was interrupted says so to nobody.
         if deadline.check() {
             return Err(Error::Exception);
         }
         if !ctx.execute_pending_job() {
-            return Ok(());
+            break;
         }
     }
-    Ok(())
+    promise.result::<T>().unwrap_or_else(|| {
+        Err(rquickjs::Exception::throw_message(
+            ctx,
+            "the handler's promise never settles: nothing is left that could settle it, for this runtime has neither timers nor network",
+        ))
+    })
+}
+
+/// An object with a `then` is awaited as `await` would.
+fn is_thenable(value: &Value<'_>) -> Result<bool> {
+    match value.as_object() {
+        Some(object) => Ok(object.get::<_, Value<'_>>("then")?.is_function()),
+        None => Ok(false),
+    }
 }

@@ -1,6 +1,6 @@
 //! The three things a child can do: compile a bundle, load an image, carry out an invocation.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use model::HandlerFault;
 use rquickjs::{Ctx, Module, Object, Result};
@@ -8,12 +8,13 @@ use serde::Deserialize;
 
 use crate::{
     clock::now_ms,
-    context::{Compiler, Deadline, Fresh, settle},
+    context::{Compiler, Deadline, Room, settle},
     fault::fault,
-    globals::{self, Host, Prelude},
-    handler::{self, Boot, Call},
+    globals::{self, Host},
+    handler::{self, Boot, Call, Doors},
+    heap::Heap,
     image::Image,
-    modules::{Compiled, Compiling},
+    modules::{Compiling, Declaring},
     wire::{Answer, Request},
 };
 
@@ -28,9 +29,19 @@ const DEFAULT_TIME: i64 = 30_000;
 
 /// A child: blank, or with what it loaded.
 pub struct Engine {
-    prelude: Rc<Prelude>,
     memory_mb: u64,
-    loaded: Option<(Boot, Rc<Image>)>,
+    loaded: Option<Loaded>,
+}
+
+/// A version, ready to be invoked.
+struct Loaded {
+    boot: Boot,
+    doors: Doors,
+    room: Room,
+    host: Rc<Host>,
+    deadline: Deadline,
+    /// Whether an invocation has run since the heap was put back.
+    is_used: bool,
 }
 
 /// What *compile* asks for.
@@ -49,75 +60,110 @@ struct Source {
 
 impl Engine {
     /// A blank child whose invocations may use `memory_mb` mebibytes.
-    pub fn new(memory_mb: u64) -> std::result::Result<Engine, HandlerFault> {
-        let fresh = fresh(
-            usize::MAX,
-            Deadline::after(COMPILE_TIME),
-            Compiler::Present,
-            Compiled(Rc::default()),
-        )?;
-        let prelude = fresh.run(|ctx, _| Prelude::compile(ctx))?;
-        Ok(Engine {
-            prelude: Rc::new(prelude),
+    pub fn new(memory_mb: u64) -> Engine {
+        Engine {
             memory_mb,
             loaded: None,
-        })
+        }
     }
 
-    fn memory(&self) -> usize {
-        usize::try_from(self.memory_mb << 20).unwrap_or(usize::MAX)
+    fn room(
+        &self,
+        deadline: &Deadline,
+        compiler: Compiler,
+        loader: impl rquickjs::loader::Loader + 'static,
+    ) -> std::result::Result<Room, HandlerFault> {
+        let memory = usize::try_from(self.memory_mb << 20).unwrap_or(usize::MAX);
+        Heap::new(memory)
+            .and_then(|heap| Room::new(heap, deadline.clone(), compiler, loader).ok())
+            .ok_or_else(|| fault("OutOfMemory", "out of memory"))
     }
 
-    /// Compiles the modules, runs their top level once, and finds the handler: the image.
+    /// Compiles the modules, then runs their top level once as an invocation would, and finds the handler: the image.
     pub fn compile(&self, body: &[u8]) -> std::result::Result<Vec<u8>, HandlerFault> {
         let compile: Compile =
             serde_json::from_slice(body).map_err(|error| fault("Error", error.to_string()))?;
-        let image = Rc::new(RefCell::new(Image::default()));
-        let sources: BTreeMap<String, String> = compile
-            .modules
-            .into_iter()
-            .map(|module| (module.name, module.source))
-            .collect();
-        let loader = Compiling {
-            sources,
-            image: image.clone(),
-        };
-        let fresh = fresh(
-            self.memory(),
-            Deadline::after(COMPILE_TIME),
-            Compiler::Present,
-            loader,
-        )?;
-        let host = Host {
-            prelude: self.prelude.clone(),
-            invocation: None,
-        };
-        fresh.run(|ctx, deadline| {
-            globals::install(ctx, &host)?;
-            let module = import(ctx, deadline, &compile.entry)?;
-            handler::find(ctx, &module, compile.handler.as_deref()).map(drop)
+        let Compile {
+            entry,
+            handler,
+            modules,
+        } = compile;
+        let deadline = Deadline::after(COMPILE_TIME);
+        let image = self.compile_modules(&entry, modules, &deadline)?;
+        let bytes = image.to_bytes();
+        let modules = Declaring(Rc::new(RefCell::new(image)));
+        let room = self.room(&deadline, Compiler::Absent, modules.clone())?;
+        room.run(|ctx, deadline| {
+            globals::install(ctx, &mut modules.0.borrow_mut(), &Rc::default())?;
+            modules.declare_all(ctx)?;
+            let module = import(ctx, deadline, &entry)?;
+            handler::find(ctx, &module, handler.as_deref()).map(drop)
         })?;
-        drop(fresh);
-        let bytes = image.borrow().to_bytes();
         Ok(bytes)
+    }
+
+    fn compile_modules(
+        &self,
+        entry: &str,
+        modules: Vec<Source>,
+        deadline: &Deadline,
+    ) -> std::result::Result<Image, HandlerFault> {
+        let compiling = Compiling::default();
+        let sources = modules
+            .into_iter()
+            .map(|module| (module.name, module.source));
+        compiling.sources.replace(sources.collect());
+        let loader = compiling.clone();
+        let room = self.room(deadline, Compiler::Present, loader)?;
+        room.run(|ctx, _| {
+            globals::compile(ctx, &mut compiling.image.borrow_mut())?;
+            compiling.compile(ctx, entry)?;
+            // What is imported only while it runs.
+            while let Some(name) = compiling.next() {
+                compiling.compile(ctx, &name)?;
+            }
+            Ok(())
+        })?;
+        Ok(compiling.image.take())
     }
 
     /// Keeps an image for the invocations that follow.
     pub fn load(&mut self, boot: &str, image: &[u8]) -> std::result::Result<(), HandlerFault> {
-        let boot = serde_json::from_str(boot).map_err(|error| fault("Error", error.to_string()))?;
+        let boot: Boot =
+            serde_json::from_str(boot).map_err(|error| fault("Error", error.to_string()))?;
         let image = Image::from_bytes(image).ok_or_else(|| {
             fault(
                 "ImageMismatch",
                 "the compiled image was made by another build of the server",
             )
         })?;
-        self.loaded = Some((boot, Rc::new(image)));
+        let host = Rc::<Host>::default();
+        let deadline = Deadline::after(COMPILE_TIME);
+        let modules = Declaring(Rc::new(RefCell::new(image)));
+        let room = self.room(&deadline, Compiler::Absent, modules.clone())?;
+        let memory_mb = self.memory_mb;
+        let doors = room.run(|ctx, _| {
+            let doors = globals::install(ctx, &mut modules.0.borrow_mut(), &host)?;
+            modules.declare_all(ctx)?;
+            Doors::open(ctx, &boot, memory_mb, &doors)
+        })?;
+        // No byte of a user's has run yet: this is the fresh context that each invocation finds.
+        room.heap().keep();
+        self.loaded = Some(Loaded {
+            boot,
+            doors,
+            room,
+            host,
+            deadline,
+            is_used: false,
+        });
         Ok(())
     }
 
     /// Carries out one invocation in a fresh context.
-    pub fn invoke(&self, request: &Request) -> std::result::Result<Answer, HandlerFault> {
-        let Some((boot, image)) = &self.loaded else {
+    pub fn invoke(&mut self, request: &Request) -> std::result::Result<Answer, HandlerFault> {
+        self.refresh();
+        let Some(loaded) = &mut self.loaded else {
             return Err(fault("Error", "this child has loaded nothing"));
         };
         too_large("the request body", request.body.len())?;
@@ -127,35 +173,45 @@ impl Engine {
             .and_then(|at| at.parse().ok())
             .unwrap_or(now + DEFAULT_TIME);
         let left = Duration::from_millis(u64::try_from(ends_at - now).unwrap_or(0));
-        let id: Rc<str> = request.header("x-invocation-id").unwrap_or_default().into();
-        let host = Host {
-            prelude: self.prelude.clone(),
-            invocation: Some(id.clone()),
-        };
-        let fresh = fresh(
-            self.memory(),
-            Deadline::after(left),
-            Compiler::Absent,
-            Compiled(image.clone()),
-        )?;
-        let call = Call {
-            boot,
-            memory_mb: self.memory_mb,
-            request,
-            id,
-            ends_at,
-        };
-        let answer = fresh.run(|ctx, deadline| {
-            globals::install(ctx, &host)?;
+        loaded.is_used = true;
+        loaded.deadline.set(left);
+        loaded.host.ends_at.set(ends_at);
+        let id = request.header("x-invocation-id").unwrap_or_default();
+        id.clone_into(&mut loaded.host.id.borrow_mut());
+        let Loaded { boot, doors, .. } = &*loaded;
+        let call = Call { doors, request, id };
+        let answer = loaded.room.run(|ctx, deadline| {
+            // Before any of the user's code, which could make it into something else.
+            let context = call.context(ctx)?;
             let module = import(ctx, deadline, &boot.entry)?;
             let handler = handler::find(ctx, &module, boot.handler.as_deref())?;
             match boot.kind {
-                model::Kind::Web => call.web(ctx, deadline, &host, handler),
-                model::Kind::Event => call.event(ctx, deadline, handler),
+                model::Kind::Web => call.web(ctx, deadline, context, handler),
+                model::Kind::Event => call.event(ctx, deadline, context, handler),
             }
         })?;
         too_large("the answer", answer.body.len())?;
         Ok(answer)
+    }
+
+    /// Forgets the last invocation. Called after its answer has left, so that nobody waits for it.
+    pub fn refresh(&mut self) {
+        let Some(loaded) = self.loaded.as_mut().filter(|loaded| loaded.is_used) else {
+            return;
+        };
+        loaded.is_used = false;
+        // SAFETY: the engine runs inside `invoke` only; the values that are held, the doors, were made before `keep`.
+        #[expect(unsafe_code, reason = "the one place that knows what is held")]
+        unsafe {
+            loaded.room.heap().restore();
+        }
+    }
+
+    /// Bytes that are copied for each invocation.
+    pub fn kept(&self) -> usize {
+        self.loaded
+            .as_ref()
+            .map_or(0, |loaded| loaded.room.heap().kept())
     }
 }
 
@@ -167,16 +223,6 @@ fn too_large(what: &str, size: usize) -> std::result::Result<(), HandlerFault> {
         "PayloadTooLarge",
         format!("{what} has {size} bytes, the limit of the isolate runtime is {BODY_MAX} (6MB)"),
     ))
-}
-
-fn fresh(
-    memory: usize,
-    deadline: Deadline,
-    compiler: Compiler,
-    loader: impl rquickjs::loader::Loader + 'static,
-) -> std::result::Result<Fresh, HandlerFault> {
-    Fresh::new(memory, deadline, compiler, loader)
-        .map_err(|error| fault("OutOfMemory", error.to_string()))
 }
 
 /// Imports the entry and waits until it is evaluated.

@@ -1,7 +1,9 @@
 //! Why a handler failed, in the shape that the wire gives it.
 
 use model::HandlerFault;
-use rquickjs::{Ctx, Object, Value};
+use rquickjs::{Coerced, Ctx, Object, String as JsString, Value};
+
+use crate::globals::lossy;
 
 /// A fault with our own words.
 pub fn fault(error_type: &str, message: impl Into<String>) -> HandlerFault {
@@ -12,21 +14,24 @@ pub fn fault(error_type: &str, message: impl Into<String>) -> HandlerFault {
     }
 }
 
-/// Takes the pending exception and describes it.
-pub fn caught(ctx: &Ctx<'_>) -> HandlerFault {
-    describe(ctx, ctx.catch())
-}
-
 /// Any thrown value as a fault. Never throws: what the value refuses to say is left out.
 pub fn describe<'js>(ctx: &Ctx<'js>, thrown: Value<'js>) -> HandlerFault {
-    let Some(object) = thrown.as_object().filter(|_| thrown.is_error()) else {
-        return fault("Error", text_of(ctx, &thrown));
+    let read = |key: &str| {
+        let value = thrown
+            .as_object()?
+            .get::<_, Option<Coerced<JsString<'js>>>>(key);
+        clear(ctx);
+        value.ok().flatten().map(|text| lossy(&text.0))
     };
-    let read = |key: &str| object.get::<_, Option<String>>(key).ok().flatten();
-    let error_type = read("name").unwrap_or_else(|| "Error".into());
-    let message = read("message").unwrap_or_default();
+    let (error_type, message) = (read("name"), read("message"));
+    // A DOMException is no Error to the engine, but has all that one has.
+    if !thrown.is_error() && (error_type.is_none() || message.is_none() || read("stack").is_none())
+    {
+        return fault("Error", text_of(ctx, &thrown));
+    }
+    let error_type = error_type.unwrap_or_else(|| "Error".into());
+    let message = message.unwrap_or_default();
     let frames = read("stack").unwrap_or_default();
-    clear(ctx);
     if error_type == "InternalError" && message == "out of memory" {
         return fault("OutOfMemory", "out of memory");
     }
@@ -46,16 +51,17 @@ pub fn describe<'js>(ctx: &Ctx<'js>, thrown: Value<'js>) -> HandlerFault {
 /// A value that is no Error, as text.
 fn text_of<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> String {
     if let Some(text) = value.as_string() {
-        return text.to_string().unwrap_or_default();
+        return lossy(text);
     }
     let json = ctx
         .json_stringify(value.clone())
         .ok()
         .flatten()
-        .and_then(|json| json.to_string().ok());
+        .map(|json| lossy(&json));
     let text = json.or_else(|| {
         let string: rquickjs::Function<'js> = ctx.globals().get("String").ok()?;
-        string.call((value.clone(),)).ok()
+        let text: JsString<'js> = string.call((value.clone(),)).ok()?;
+        Some(lossy(&text))
     });
     clear(ctx);
     text.unwrap_or_else(|| "a value that cannot be shown".into())

@@ -1,138 +1,129 @@
-//! The globals of a context: each loads its part of the prelude when it is first touched.
+//! The globals of a context: the prelude, and what it calls in the host.
 
-use std::rc::Rc;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use rquickjs::{
     Array, Coerced, Ctx, Exception, Function, IntoJs, Module, Object, Result, TypedArray, Value,
-    WriteOptions,
-    function::Opt,
-    object::{Accessor, Property},
+    WriteOptions, function::Opt, object::Property,
 };
 use url::Url;
 
-use crate::{console, modules::load_bytecode};
+use crate::{clock::now_ms, console, image::Image, modules::load_bytecode};
 
-/// Parts of the prelude and the globals that each brings; those that start with `$` are for the host and other parts.
-const PARTS: [(&str, &str, &[&str]); 6] = [
+/// Parts of the prelude by their names in an image, which no relative import can lead to, and the globals that each
+/// brings; those that start with `$` are for the host and other parts.
+const PARTS: [(&str, &str, &[&str]); 7] = [
     (
-        "web",
-        include_str!("prelude/web.js"),
-        &["Headers", "Request", "Response"],
+        "/prelude/inspect.js",
+        include_str!("prelude/inspect.js"),
+        &["$format"],
     ),
     (
-        "url",
+        "/prelude/web.js",
+        include_str!("prelude/web.js"),
+        &[
+            "Headers",
+            "Request",
+            "Response",
+            "$makeRequest",
+            "$openResponse",
+        ],
+    ),
+    (
+        "/prelude/url.js",
         include_str!("prelude/url.js"),
         &["URL", "URLSearchParams"],
     ),
     (
-        "encoding",
+        "/prelude/encoding.js",
         include_str!("prelude/encoding.js"),
         &["TextEncoder", "TextDecoder", "atob", "btoa", "crypto"],
     ),
     (
-        "clone",
+        "/prelude/clone.js",
         include_str!("prelude/clone.js"),
         &["structuredClone"],
     ),
-    ("console", include_str!("prelude/console.js"), &["console"]),
-    ("inspect", include_str!("prelude/inspect.js"), &["$format"]),
+    (
+        "/prelude/console.js",
+        include_str!("prelude/console.js"),
+        &["console"],
+    ),
+    (
+        "/prelude/call.js",
+        include_str!("prelude/call.js"),
+        &["$makeContext", "$fillContext"],
+    ),
 ];
 
-/// The prelude, compiled once per process.
-pub struct Prelude(Vec<Vec<u8>>);
-
-impl Prelude {
-    /// Compiles every part, in a context that may.
-    pub fn compile(ctx: &Ctx<'_>) -> Result<Prelude> {
-        let options = || WriteOptions {
+/// Compiles the prelude into an image, in a context that may.
+pub fn compile(ctx: &Ctx<'_>, image: &mut Image) -> Result<()> {
+    for (name, source, _) in PARTS {
+        let code = Module::declare(ctx.clone(), name, source)?.write(WriteOptions {
             strip_source: true,
             strip_debug: true,
             ..WriteOptions::default()
-        };
-        let compile = |(name, source, _): &(&str, &str, _)| {
-            Module::declare(ctx.clone(), format!("bungee:{name}"), *source)?.write(options())
-        };
-        PARTS
-            .iter()
-            .map(compile)
-            .collect::<Result<_>>()
-            .map(Prelude)
-    }
-}
-
-/// What the globals of one context need of the host.
-#[derive(Clone)]
-pub struct Host {
-    /// The compiled prelude.
-    pub prelude: Rc<Prelude>,
-    /// Whose log lines these are.
-    pub invocation: Option<Rc<str>>,
-}
-
-/// Gives the context its globals.
-pub fn install<'js>(ctx: &Ctx<'js>, host: &Host) -> Result<()> {
-    let globals = ctx.globals();
-    for (part, (_, _, names)) in PARTS.iter().enumerate() {
-        for name in names.iter().filter(|name| !name.starts_with('$')) {
-            let host = host.clone();
-            let get =
-                move |ctx: Ctx<'js>| -> Result<Value<'js>> { load(&ctx, &host, part)?.get(*name) };
-            let set = move |ctx: Ctx<'js>, value: Value<'js>| define(&ctx, name, value);
-            globals.prop(*name, Accessor::new(get, set).configurable())?;
-        }
+        })?;
+        image.modules.insert(name.into(), code);
     }
     Ok(())
 }
 
-/// Makes `name` an ordinary global.
-fn define<'js>(ctx: &Ctx<'js>, name: &str, value: Value<'js>) -> Result<()> {
-    ctx.globals()
-        .prop(name, Property::from(value).writable().configurable())
+/// What the globals ask the host about the invocation that runs.
+#[derive(Default)]
+pub struct Host {
+    /// Whose log lines these are; empty for none.
+    pub id: RefCell<String>,
+    /// When it must have ended, in Unix milliseconds.
+    pub ends_at: Cell<i64>,
 }
 
-/// Loads a part, and makes what it brings ordinary globals.
-fn load<'js>(ctx: &Ctx<'js>, host: &Host, part: usize) -> Result<Object<'js>> {
-    let (module, _) = load_bytecode(ctx, &host.prelude.0[part])?.eval()?;
-    let install: Function<'js> = module.get("install")?;
-    let lazy_host = host.clone();
-    let lazy = Function::new(ctx.clone(), move |ctx: Ctx<'js>, name: String| {
-        lazy(&ctx, &lazy_host, &name)
-    })?;
-    let brought: Object<'js> = install.call((natives(ctx, host, part)?, lazy))?;
-    for name in PARTS[part].2.iter().filter(|name| !name.starts_with('$')) {
-        define(ctx, name, brought.get(*name)?)?;
+/// Gives the context its globals; what the parts made for the host comes back, by name.
+///
+/// Takes the parts of the prelude out of the image.
+pub fn install<'js>(ctx: &Ctx<'js>, image: &mut Image, host: &Rc<Host>) -> Result<Object<'js>> {
+    let globals = ctx.globals();
+    let doors = Object::new(ctx.clone())?;
+    let natives = natives(ctx, host)?;
+    for (part, _, names) in PARTS {
+        let code = image
+            .modules
+            .remove(part)
+            .ok_or_else(|| Exception::throw_message(ctx, "the image has no prelude"))?;
+        let (module, _) = load_bytecode(ctx, &code)?.eval()?;
+        let install: Function<'js> = module.get("install")?;
+        let brought: Object<'js> = install.call((natives.clone(), doors.clone()))?;
+        for name in names {
+            let value: Value<'js> = brought.get(*name)?;
+            if name.starts_with('$') {
+                doors.set(*name, value)?;
+            } else {
+                globals.prop(*name, Property::from(value).writable().configurable())?;
+            }
+        }
     }
-    Ok(brought)
-}
-
-/// A global, or a hidden part of the prelude, for another part.
-fn lazy<'js>(ctx: &Ctx<'js>, host: &Host, name: &str) -> Result<Value<'js>> {
-    if !name.starts_with('$') {
-        return ctx.globals().get(name);
-    }
-    let part = PARTS.iter().position(|(_, _, names)| names.contains(&name));
-    let part = part.ok_or_else(|| Exception::throw_message(ctx, "the prelude has no such part"))?;
-    load(ctx, host, part)?.get(name)
-}
-
-/// The two doors for web handlers: makes a Request, opens a Response.
-pub fn web_doors<'js>(ctx: &Ctx<'js>, host: &Host) -> Result<(Function<'js>, Function<'js>)> {
-    let web = load(ctx, host, 0)?;
-    Ok((web.get("$makeRequest")?, web.get("$openResponse")?))
+    Ok(doors)
 }
 
 /// What the parts of the prelude call in the host.
-fn natives<'js>(ctx: &Ctx<'js>, host: &Host, part: usize) -> Result<Object<'js>> {
+fn natives<'js>(ctx: &Ctx<'js>, host: &Rc<Host>) -> Result<Object<'js>> {
     let natives = Object::new(ctx.clone())?;
-    if PARTS[part].0 == "console" {
-        let invocation = host.invocation.clone();
-        let log = move |level: String, text: Coerced<rquickjs::String<'js>>| -> Result<()> {
-            console::line(invocation.as_deref(), &level, &lossy(&text.0));
-            Ok(())
-        };
-        natives.set("log", Function::new(ctx.clone(), log)?)?;
-        return Ok(natives);
-    }
+    let teller = host.clone();
+    let log = move |level: String, text: Coerced<rquickjs::String<'js>>| {
+        let id = teller.id.borrow();
+        let id = Some(id.as_str()).filter(|id| !id.is_empty());
+        console::line(id, &level, &lossy(&text.0));
+    };
+    let timed = host.clone();
+    let remaining = move || (timed.ends_at.get() - now_ms()).max(0) as f64;
+    natives.set("log", Function::new(ctx.clone(), log)?)?;
+    natives.set("remaining", Function::new(ctx.clone(), remaining)?)?;
+    let chance = || rand::random::<f64>();
+    let chance = Function::new(ctx.clone(), chance)?.with_name("random")?;
+    natives.set("random", chance)?;
     natives.set("utf8Encode", Function::new(ctx.clone(), encode)?)?;
     natives.set("utf8Decode", Function::new(ctx.clone(), decode)?)?;
     natives.set("randomBytes", Function::new(ctx.clone(), random)?)?;
@@ -143,18 +134,24 @@ fn natives<'js>(ctx: &Ctx<'js>, host: &Host, part: usize) -> Result<Object<'js>>
 
 /// A string as text; lone surrogates become U+FFFD.
 pub fn lossy(text: &rquickjs::String<'_>) -> String {
-    text.to_string().unwrap_or_else(|_| {
-        let well_formed: Option<String> = text
-            .as_value()
-            .as_object()
-            .and_then(|object| object.get::<_, Function<'_>>("toWellFormed").ok())
-            .and_then(|function| {
-                function
-                    .call((rquickjs::function::This(text.clone()),))
-                    .ok()
-            });
-        well_formed.unwrap_or_default()
-    })
+    if let Ok(text) = text.to_string() {
+        return text;
+    }
+    let Ok(encoded) = text.clone().to_cstring() else {
+        return String::new();
+    };
+    // SAFETY: the engine gives the address and the length of what it encoded, alive as long as `encoded`.
+    #[expect(unsafe_code, reason = "the bytes are no UTF-8 yet, so they are no str")]
+    let mut bytes =
+        unsafe { std::slice::from_raw_parts(encoded.as_ptr().cast::<u8>(), encoded.len()) }
+            .to_vec();
+    // The engine writes a lone surrogate as three bytes, of which ED A0 or above is the beginning; U+FFFD has three too.
+    for at in 0..bytes.len().saturating_sub(2) {
+        if bytes[at] == 0xed && bytes[at + 1] >= 0xa0 {
+            bytes[at..at + 3].copy_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The bytes of a typed array; none if it is detached.
@@ -166,7 +163,7 @@ pub fn copy(bytes: &TypedArray<'_, u8>) -> Vec<u8> {
 }
 
 fn encode<'js>(ctx: Ctx<'js>, text: rquickjs::String<'js>) -> Result<TypedArray<'js, u8>> {
-    TypedArray::new(ctx, lossy(&text).into_bytes())
+    TypedArray::new_copy(ctx, lossy(&text))
 }
 
 fn decode<'js>(
@@ -192,7 +189,7 @@ fn decode<'js>(
 fn random<'js>(ctx: Ctx<'js>, count: usize) -> Result<TypedArray<'js, u8>> {
     let mut bytes = vec![0; count.min(1 << 16)];
     rand::RngCore::fill_bytes(&mut rand::rng(), &mut bytes);
-    TypedArray::new(ctx, bytes)
+    TypedArray::new_copy(ctx, bytes)
 }
 
 /// The parts of a URL, in the order that prelude/url.js reads.

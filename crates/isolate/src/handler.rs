@@ -1,18 +1,15 @@
 //! Finds a module's handler, and calls it as its kind says.
 
-use std::rc::Rc;
-
 use model::Kind;
 use rquickjs::{
-    Array, Ctx, Exception, Function, Object, Result, TypedArray, Value, function::This,
+    Array, Ctx, Exception, Function, Object, Persistent, Result, TypedArray, Value, function::This,
 };
 use serde::Deserialize;
 
 use crate::{
-    clock::now_ms,
     context::{Deadline, settle},
     fault,
-    globals::{self, Host, lossy},
+    globals::{self, lossy},
     wire::{Answer, Request},
 };
 
@@ -84,61 +81,73 @@ pub fn find<'js>(
     ))
 }
 
+/// What the prelude made for the host, and the context as far as all invocations share it.
+pub struct Doors {
+    make_request: Persistent<Function<'static>>,
+    open_response: Persistent<Function<'static>>,
+    fill_context: Persistent<Function<'static>>,
+    context: Persistent<Object<'static>>,
+}
+
+impl Doors {
+    /// Opens the doors of one context.
+    pub fn open<'js>(
+        ctx: &Ctx<'js>,
+        boot: &Boot,
+        memory_mb: u64,
+        doors: &Object<'js>,
+    ) -> Result<Doors> {
+        let door = |name: &str| -> Result<_> {
+            Ok(Persistent::save(ctx, doors.get::<_, Function<'js>>(name)?))
+        };
+        let env = Object::new(ctx.clone())?;
+        for (name, value) in &boot.env {
+            env.set(name.as_str(), value.as_str())?;
+        }
+        let memory = memory_mb.to_string();
+        let fixed = [&boot.function, &boot.version, &memory, &boot.project].map(String::as_str);
+        let make: Function<'js> = doors.get("$makeContext")?;
+        let context: Object<'js> = make.call((fixed.to_vec(), env))?;
+        Ok(Doors {
+            make_request: door("$makeRequest")?,
+            open_response: door("$openResponse")?,
+            fill_context: door("$fillContext")?,
+            context: Persistent::save(ctx, context),
+        })
+    }
+}
+
 /// One invocation, as the wire brought it.
 pub struct Call<'a> {
-    /// What runs.
-    pub boot: &'a Boot,
-    /// Limit on memory, in mebibytes.
-    pub memory_mb: u64,
+    /// Of the context that it runs in.
+    pub doors: &'a Doors,
     /// The request.
     pub request: &'a Request,
     /// Its id.
-    pub id: Rc<str>,
-    /// When it must have ended, in Unix milliseconds.
-    pub ends_at: i64,
+    pub id: &'a str,
 }
 
 impl Call<'_> {
+    /// The second argument of both kinds.
+    pub fn context<'js>(&self, ctx: &Ctx<'js>) -> Result<Object<'js>> {
+        let fill = self.doors.fill_context.clone().restore(ctx)?;
+        let context = self.doors.context.clone().restore(ctx)?;
+        let trigger = self.request.header("x-bungee-trigger").unwrap_or("http");
+        fill.call((context, self.id, trigger))
+    }
+
     /// Calls the handler with a Request and opens its Response.
     pub fn web<'js>(
         &self,
         ctx: &Ctx<'js>,
         deadline: &Deadline,
-        host: &Host,
+        context: Object<'js>,
         handler: Handler<'js>,
     ) -> Result<Answer> {
-        let (make, open) = globals::web_doors(ctx, host)?;
-        let request = self.request;
-        let url = format!(
-            "http://{}{}",
-            request.header("host").unwrap_or("localhost"),
-            request.target
-        );
-        let headers = Array::new(ctx.clone())?;
-        let visible = request
-            .headers
-            .iter()
-            .filter(|(name, _)| !name.starts_with("x-bungee-"));
-        for (at, (name, value)) in visible.enumerate() {
-            let pair = Array::new(ctx.clone())?;
-            pair.set(0, name.as_str())?;
-            pair.set(1, value.as_str())?;
-            headers.set(at, pair)?;
-        }
-        let body = match request.body.as_slice() {
-            [] => Value::new_null(ctx.clone()),
-            bytes => TypedArray::new_copy(ctx.clone(), bytes)?.into_value(),
-        };
-        let params = match request.header("x-bungee-params") {
-            Some(params) => ctx.json_parse(params)?,
-            None => Value::new_null(ctx.clone()),
-        };
-        let made: Value<'js> = make.call((request.method.as_str(), url, headers, body, params))?;
-        let returned: Value<'js> =
-            handler
-                .function
-                .call((This(handler.this), made, self.context(ctx)?))?;
+        let made = self.make_request(ctx)?;
+        let returned: Value<'js> = handler.function.call((This(handler.this), made, context))?;
         let value: Value<'js> = settle(ctx, deadline, returned)?;
+        let open = self.doors.open_response.clone().restore(ctx)?;
         let opened: Value<'js> = open.call((value.clone(),))?;
         let Some(opened) = opened.as_array() else {
             let what = fault::name_of(&value);
@@ -149,9 +158,38 @@ impl Call<'_> {
         };
         Ok(Answer {
             status: opened.get(0)?,
-            headers: pairs(opened.get(1)?)?,
+            headers: pairs(ctx, opened.get(1)?)?,
             body: bytes_of(opened.get(2)?)?,
         })
+    }
+
+    fn make_request<'js>(&self, ctx: &Ctx<'js>) -> Result<Value<'js>> {
+        let request = self.request;
+        let url = format!(
+            "http://{}{}",
+            request.header("host").unwrap_or("localhost"),
+            request.target
+        );
+        // Names and values in turn: most handlers never look at them.
+        let headers = Array::new(ctx.clone())?;
+        let visible = request
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with("x-bungee-"));
+        for (at, (name, value)) in visible.enumerate() {
+            headers.set(2 * at, name.as_str())?;
+            headers.set(2 * at + 1, value.as_str())?;
+        }
+        let body = match request.body.as_slice() {
+            [] => Value::new_null(ctx.clone()),
+            bytes => TypedArray::new_copy(ctx.clone(), bytes)?.into_value(),
+        };
+        let params = match request.header("x-bungee-params") {
+            Some(params) => ctx.json_parse(params)?,
+            None => Value::new_null(ctx.clone()),
+        };
+        let make = self.doors.make_request.clone().restore(ctx)?;
+        make.call((request.method.as_str(), url, headers, body, params))
     }
 
     /// Calls the handler with the event; its result as JSON.
@@ -159,16 +197,16 @@ impl Call<'_> {
         &self,
         ctx: &Ctx<'js>,
         deadline: &Deadline,
+        context: Object<'js>,
         handler: Handler<'js>,
     ) -> Result<Answer> {
         let event: Value<'js> = match self.request.body.as_slice() {
             [] => Value::new_null(ctx.clone()),
             body => ctx.json_parse(body)?,
         };
-        let returned: Value<'js> =
-            handler
-                .function
-                .call((This(handler.this), event, self.context(ctx)?))?;
+        let returned: Value<'js> = handler
+            .function
+            .call((This(handler.this), event, context))?;
         let value: Value<'js> = settle(ctx, deadline, returned)?;
         let json = ctx.json_stringify(value)?;
         let body = json.map_or_else(|| b"null".to_vec(), |json| lossy(&json).into_bytes());
@@ -177,45 +215,6 @@ impl Call<'_> {
             headers: vec![("content-type".into(), "application/json".into())],
             body,
         })
-    }
-
-    /// The second argument of both kinds.
-    fn context<'js>(&self, ctx: &Ctx<'js>) -> Result<Object<'js>> {
-        let Call {
-            boot,
-            memory_mb,
-            id,
-            ends_at,
-            ..
-        } = self;
-        let context = Object::new(ctx.clone())?;
-        context.set("functionName", boot.function.as_str())?;
-        context.set("functionVersion", boot.version.as_str())?;
-        context.set("memoryLimitInMB", memory_mb.to_string())?;
-        context.set("awsRequestId", &**id)?;
-        context.set("projectId", boot.project.as_str())?;
-        context.set("invocationId", &**id)?;
-        context.set(
-            "trigger",
-            self.request.header("x-bungee-trigger").unwrap_or("http"),
-        )?;
-        let date: Function<'js> = ctx.globals().get("Date")?;
-        let date: Object<'js> =
-            rquickjs::function::Constructor::from_value(date.into_value())?.construct(())?;
-        let to_iso: Function<'js> = date.get("toISOString")?;
-        context.set("timestamp", to_iso.call::<_, Value<'js>>((This(date),))?)?;
-        let ends_at = *ends_at;
-        let left = move || (ends_at - now_ms()).max(0) as f64;
-        context.set(
-            "getRemainingTimeInMillis",
-            Function::new(ctx.clone(), left)?,
-        )?;
-        let env = Object::new(ctx.clone())?;
-        for (name, value) in &boot.env {
-            env.set(name.as_str(), value.as_str())?;
-        }
-        context.set("env", env)?;
-        Ok(context)
     }
 }
 
@@ -228,13 +227,22 @@ const OF_THE_CONNECTION: [&str; 5] = [
     "upgrade",
 ];
 
-fn pairs(list: Array<'_>) -> Result<Vec<(String, String)>> {
+/// The headers of a response. Checked once more: the program could have changed what the prelude checks with, and a
+/// line break in a header would begin the answer to somebody else's request.
+fn pairs<'js>(ctx: &Ctx<'js>, list: Array<'js>) -> Result<Vec<(String, String)>> {
     let mut headers = Vec::with_capacity(list.len());
     for pair in list.iter::<Array<'_>>() {
         let pair = pair?;
-        let name: String = pair.get(0)?;
+        let (name, value): (String, String) = (pair.get(0)?, pair.get(1)?);
+        let is_token = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b':');
+        if !is_token || value.contains(['\r', '\n', '\0']) {
+            return Err(Exception::throw_type(ctx, "Invalid header"));
+        }
         if !OF_THE_CONNECTION.contains(&name.to_ascii_lowercase().as_str()) {
-            headers.push((name, pair.get(1)?));
+            headers.push((name, value));
         }
     }
     Ok(headers)

@@ -8,6 +8,7 @@ mod engine;
 mod fault;
 mod globals;
 mod handler;
+mod heap;
 mod image;
 mod modules;
 mod seal;
@@ -15,6 +16,16 @@ mod serve;
 mod wire;
 
 use std::process::ExitCode;
+
+/// For this crate's own test and bench, which need the parts without the process around them.
+#[doc(hidden)]
+pub mod inside {
+    pub use crate::{
+        engine::Engine,
+        seal::seal,
+        wire::{Answer, Request},
+    };
+}
 
 /// The life of an isolate child: seals itself, says that it is ready, and answers on descriptor 4 until that closes.
 ///

@@ -45,25 +45,25 @@ fn missing<'js>(ctx: &Ctx<'js>, name: &str) -> Error {
     Exception::throw_message(ctx, &format!("Module not found: '{name}'"))
 }
 
-/// Loads modules from their source and keeps their bytecode.
+/// Compiles modules and keeps their bytecode.
+#[derive(Clone, Default)]
 pub struct Compiling {
-    /// Source by name.
-    pub sources: BTreeMap<String, String>,
+    /// Source by name, of those not compiled yet.
+    pub sources: Rc<RefCell<BTreeMap<String, String>>>,
     /// What was compiled.
     pub image: Rc<RefCell<Image>>,
 }
 
-impl Loader for Compiling {
-    fn load<'js>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        name: &str,
-        _attributes: Option<ImportAttributes<'js>>,
-    ) -> Result<Module<'js, Declared>> {
-        let source = self
-            .sources
-            .remove(name)
-            .ok_or_else(|| missing(ctx, name))?;
+impl Compiling {
+    /// The name of a module that is not compiled yet.
+    pub fn next(&self) -> Option<String> {
+        self.sources.borrow().keys().next().cloned()
+    }
+
+    /// Compiles a module and all that it imports.
+    pub fn compile<'js>(&self, ctx: &Ctx<'js>, name: &str) -> Result<Module<'js, Declared>> {
+        let source = self.sources.borrow_mut().remove(name);
+        let source = source.ok_or_else(|| missing(ctx, name))?;
         let module = Module::declare(ctx.clone(), name, source)?;
         let code = module.write(WriteOptions {
             strip_source: true,
@@ -74,18 +74,43 @@ impl Loader for Compiling {
     }
 }
 
-/// Loads modules from bytecode.
-pub struct Compiled(pub Rc<Image>);
-
-impl Loader for Compiled {
+impl Loader for Compiling {
     fn load<'js>(
         &mut self,
         ctx: &Ctx<'js>,
         name: &str,
         _attributes: Option<ImportAttributes<'js>>,
     ) -> Result<Module<'js, Declared>> {
-        let code = self.0.modules.get(name).ok_or_else(|| missing(ctx, name))?;
-        load_bytecode(ctx, code)
+        self.compile(ctx, name)
+    }
+}
+
+/// Declares modules from bytecode, each once.
+#[derive(Clone, Default)]
+pub struct Declaring(pub Rc<RefCell<Image>>);
+
+impl Declaring {
+    /// Makes all modules known, without running them.
+    pub fn declare_all(&self, ctx: &Ctx<'_>) -> Result<()> {
+        loop {
+            let next = self.0.borrow_mut().modules.pop_first();
+            match next {
+                Some((_, code)) => load_bytecode(ctx, &code)?,
+                None => return Ok(()),
+            };
+        }
+    }
+}
+
+impl Loader for Declaring {
+    fn load<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        name: &str,
+        _attributes: Option<ImportAttributes<'js>>,
+    ) -> Result<Module<'js, Declared>> {
+        let code = self.0.borrow_mut().modules.remove(name);
+        load_bytecode(ctx, &code.ok_or_else(|| missing(ctx, name))?)
     }
 }
 

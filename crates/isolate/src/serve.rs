@@ -36,8 +36,7 @@ pub fn run() -> io::Result<()> {
         reason = "a descriptor that is inherited has no owner to take it from"
     )]
     let stream = unsafe { UnixStream::from_raw_fd(CONNECTION) };
-    // The prelude is ours; it is compiled before the seal only in so far as nothing of a user's has been read.
-    let mut engine = Engine::new(memory_mb).map_err(|fault| io::Error::other(fault.message))?;
+    let mut engine = Engine::new(memory_mb);
     for gap in seal::seal(memory_mb)? {
         console::line(None, "warn", &format!("not sealed by {gap}"));
     }
@@ -48,7 +47,8 @@ pub fn run() -> io::Result<()> {
     while let Some(request) = wire.next()? {
         let answer = answer(&mut engine, &request, &compile, &load)
             .unwrap_or_else(|fault| describe(&fault, &nonce));
-        wire.answer(&answer)?;
+        wire.answer(&request, &answer)?;
+        engine.refresh();
     }
     Ok(())
 }

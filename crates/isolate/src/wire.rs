@@ -86,8 +86,8 @@ impl Wire {
         }
     }
 
-    /// Sends an answer.
-    pub fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+    /// Sends the answer to a request.
+    pub fn answer(&mut self, request: &Request, answer: &Answer) -> io::Result<()> {
         let mut bytes = format!("HTTP/1.1 {} \r\n", answer.status).into_bytes();
         for (name, value) in &answer.headers {
             bytes.extend_from_slice(name.as_bytes());
@@ -105,7 +105,9 @@ impl Wire {
                 .extend_from_slice(format!("content-length: {}\r\n", answer.body.len()).as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(&answer.body);
+        if request.method != "HEAD" {
+            bytes.extend_from_slice(&answer.body);
+        }
         self.stream.write_all(&bytes)
     }
 

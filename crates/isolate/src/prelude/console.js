@@ -1,10 +1,9 @@
-// The console of an isolate: every line goes to the host with its level. Plain text does not load the formatter.
+// The console of an isolate: every line goes to the host with its level.
 
-export function install(native, lazy) {
-  let format;
+export function install(native, others) {
+  const format = others.$format;
   const textOf = (values) => {
     if (values.length === 1 && typeof values[0] === "string") return values[0];
-    format ??= lazy("$format");
     return format(...values);
   };
   const at = (level) => (...values) => native.log(level, textOf(values));

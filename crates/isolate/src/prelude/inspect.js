@@ -16,7 +16,7 @@ const LINE = 80;
 const PROTOTYPES_MAX = 64;
 
 /** Objects within objects, those counted that a class shows through a method of its own; such a method could go on for ever. */
-const NESTING_MAX = 32;
+const NESTING_MAX = 12;
 
 const CUSTOM = Symbol.for("nodejs.util.inspect.custom");
 const UNSHOWABLE = "<cannot be shown>";
@@ -72,10 +72,10 @@ function asString(value) {
 
 /** The object's own idea of a string, if its program gave it one; what is built in says less than an inspection. */
 function ownText(value) {
+  if (isEndless(value)) return UNSHOWABLE;
   if (value instanceof Error || value instanceof Date) return String(value);
   const toString = find(value, "toString")?.value;
-  const builtIn = toString === undefined || /\{\s*\[native code\]\s*\}\s*$/.test(Function.prototype.toString.call(toString));
-  return builtIn ? inspect(value, 0) : String(value);
+  return toString === undefined || isNative(toString) ? inspect(value, 0) : String(value);
 }
 
 function asJson(value) {
@@ -117,6 +117,7 @@ function showObject(state, value) {
     if (!state.circular.has(value)) state.circular.set(value, state.circular.size + 1);
     return `[Circular *${state.circular.get(value)}]`;
   }
+  if (isEndless(value)) return UNSHOWABLE;
   const own = customText(state, value);
   if (own !== null) return own;
   const level = state.path.length - state.custom;
@@ -257,12 +258,10 @@ function functionText(value, name) {
 }
 
 function errorLook(error, name) {
-  const message = dataText(find(error, "message"));
-  const title = dataText(find(error, "name")) || name || "Error";
+  const message = engineText(error, "message");
+  const title = engineText(error, "name") || name || "Error";
   const head = message ? `${title}: ${message}` : title;
-  // Only the stack that the engine wrote: one that the program computes could do anything.
-  const own = Object.getOwnPropertyDescriptor(error, "stack");
-  const stack = (own ? dataText(own) : String(find(error, "stack")?.get?.call(error) ?? "")).trimEnd();
+  const stack = engineText(error, "stack").trimEnd();
   const entries = (state) => {
     const shown = [];
     for (const key of ["cause", "errors"]) {
@@ -467,6 +466,13 @@ function tagOf(value) {
   return slot?.enumerable && Object.hasOwn(value, Symbol.toStringTag) ? "" : dataText(slot);
 }
 
+/** Whether `instanceof` could walk for ever. */
+function isEndless(value) {
+  let holder = value;
+  for (let step = 0; step < PROTOTYPES_MAX && holder !== null; step++) holder = Object.getPrototypeOf(holder);
+  return holder !== null;
+}
+
 /** The nearest descriptor of a property; looking at it runs no getter. */
 function find(value, key) {
   let holder = value;
@@ -476,6 +482,16 @@ function find(value, key) {
     holder = Object.getPrototypeOf(holder);
   }
   return undefined;
+}
+
+/** A text of an error; a DOMException has getters for it, and only those of the engine are run. */
+function engineText(error, key) {
+  const slot = find(error, key);
+  return isNative(slot?.get) ? String(slot.get.call(error)) : dataText(slot);
+}
+
+function isNative(called) {
+  return typeof called === "function" && /\{\s*\[native code\]\s*\}\s*$/.test(Function.prototype.toString.call(called));
 }
 
 function dataText(slot) {

@@ -253,7 +253,7 @@ class Body {
 class Request extends Body {
   #method;
   #url;
-  /** A list of pairs until somebody asks for the headers, which many functions never do. */
+  /** Names and values in turn until somebody asks for the headers, which many functions never do. */
   #headers;
   #signal;
 
@@ -294,7 +294,7 @@ class Request extends Body {
 
   get headers() {
     const headers = this.#headers;
-    return Array.isArray(headers) ? (this.#headers = headersOver(headers)) : headers;
+    return Array.isArray(headers) ? (this.#headers = headersOver(pairsOf(headers))) : headers;
   }
 
   get signal() {
@@ -303,7 +303,7 @@ class Request extends Body {
 
   clone() {
     const body = copyBody(this);
-    const headers = listOf(this.headers).map((pair) => [pair[0], pair[1]]);
+    const headers = listOf(this.headers).flat();
     const copy = new Request(HOST, { method: this.#method, url: this.#url, headers, body });
     copy.#signal = this.#signal;
     if (this.params !== undefined) copy.params = this.params;
@@ -318,6 +318,12 @@ class Request extends Body {
     const { method, url, headers, bodyUsed } = this;
     return `Request ${inspect({ method, url, headers, bodyUsed })}`;
   }
+}
+
+function pairsOf(flat) {
+  const pairs = [];
+  for (let index = 0; index < flat.length; index += 2) pairs.push([flat[index], flat[index + 1]]);
+  return pairs;
 }
 
 function requestUrl(input) {
