@@ -59,6 +59,24 @@ const PARTS: [(&str, &str, &[&str]); 7] = [
     ),
 ];
 
+/// Differs when the prelude does (FNV-1a), so that no image outlives the host that its prelude was written for.
+pub const FINGERPRINT: u64 = fingerprint();
+
+const fn fingerprint() -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut part = 0;
+    while part < PARTS.len() {
+        let source = PARTS[part].1.as_bytes();
+        let mut at = 0;
+        while at < source.len() {
+            hash = (hash ^ source[at] as u64).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
+        }
+        part += 1;
+    }
+    hash
+}
+
 /// Compiles the prelude into an image, in a context that may.
 pub fn compile(ctx: &Ctx<'_>, image: &mut Image) -> Result<()> {
     for (name, source, _) in PARTS {

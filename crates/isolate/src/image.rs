@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::globals;
+
 /// Bytecode is trusted by the engine, so it must come from the same build; a changed build compiles again.
 const TAG: &str = concat!(
     "bungee-isolate ",
@@ -10,6 +12,13 @@ const TAG: &str = concat!(
     "0.14.0",
     "\n"
 );
+
+/// Bytes in front of the modules: the tag, and what tells preludes apart, which are part of each image.
+fn head() -> Vec<u8> {
+    let mut head = TAG.as_bytes().to_vec();
+    head.extend(globals::FINGERPRINT.to_le_bytes());
+    head
+}
 
 /// Bytecode of each module.
 #[derive(Default)]
@@ -21,7 +30,7 @@ pub struct Image {
 impl Image {
     /// The image as bytes: the tag, then for each module the lengths of name and code, name and code.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = TAG.as_bytes().to_vec();
+        let mut bytes = head();
         for (name, code) in &self.modules {
             bytes.extend((name.len() as u32).to_le_bytes());
             bytes.extend((code.len() as u32).to_le_bytes());
@@ -33,7 +42,7 @@ impl Image {
 
     /// The image from its bytes; `None` if another build wrote it, or it is cut off.
     pub fn from_bytes(bytes: &[u8]) -> Option<Image> {
-        let mut rest = bytes.strip_prefix(TAG.as_bytes())?;
+        let mut rest = bytes.strip_prefix(head().as_slice())?;
         let mut modules = BTreeMap::new();
         while !rest.is_empty() {
             let (name_length, after) = rest.split_first_chunk::<4>()?;
@@ -65,5 +74,8 @@ mod tests {
         );
         assert!(Image::from_bytes(&bytes[..bytes.len() - 1]).is_none());
         assert!(Image::from_bytes(b"another build\n").is_none());
+        let mut of_another_prelude = bytes.clone();
+        of_another_prelude[TAG.len()] ^= 1;
+        assert!(Image::from_bytes(&of_another_prelude).is_none());
     }
 }

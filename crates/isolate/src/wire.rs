@@ -51,6 +51,8 @@ pub struct Wire {
     stream: UnixStream,
     /// Read and not yet used.
     held: Vec<u8>,
+    /// Where reading puts its bytes first: to make room in `held` each time would mean to clear it each time.
+    inbox: Box<[u8]>,
 }
 
 impl Wire {
@@ -59,6 +61,7 @@ impl Wire {
         Wire {
             stream,
             held: Vec::with_capacity(16 << 10),
+            inbox: vec![0; 64 << 10].into(),
         }
     }
 
@@ -112,17 +115,14 @@ impl Wire {
     }
 
     fn fill(&mut self) -> io::Result<bool> {
-        let start = self.held.len();
-        self.held.resize(start + (64 << 10), 0);
         let count = loop {
-            match self.stream.read(&mut self.held[start..]) {
+            match self.stream.read(&mut self.inbox) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
+                other => break other?,
             }
         };
-        self.held
-            .truncate(start + count.as_ref().copied().unwrap_or(0));
-        Ok(count? > 0)
+        self.held.extend_from_slice(&self.inbox[..count]);
+        Ok(count > 0)
     }
 
     /// The next `length` bytes.
@@ -135,8 +135,7 @@ impl Wire {
                 return Err(invalid("the body is cut off"));
             }
         }
-        let rest = self.held.split_off(length);
-        Ok(std::mem::replace(&mut self.held, rest))
+        Ok(self.held.drain(..length).collect())
     }
 
     fn take_chunks(&mut self) -> io::Result<Vec<u8>> {
