@@ -60,7 +60,7 @@ pub struct House {
     pub tasks: TaskTracker,
     pub blanks: Blanks,
     /// Control groups for workers, where the system lets us.
-    pub groups: Option<Groups>,
+    pub groups: Option<Arc<Groups>>,
     /// Workers whose process exists, by ordinal.
     workers: Mutex<HashMap<u64, Arc<Worker>>>,
     pools: Mutex<Vec<std::sync::Weak<Shared>>>,
@@ -131,9 +131,9 @@ impl Workers {
     /// Prepares the run folder, the starting thread, the sentinel and the watch. Call it inside a tokio runtime.
     pub fn start(options: Options) -> io::Result<Workers> {
         runtime::prepare_run_dir(&options.run_dir)?;
-        let groups = Groups::prepare();
+        let groups = Groups::prepare().map(Arc::new);
         let house = Arc::new(House {
-            spawner: Spawner::start(&options.program, groups.as_ref().map(Groups::folder))?,
+            spawner: Spawner::start(&options.program, groups.as_deref().map(Groups::folder))?,
             groups,
             options,
             tasks: TaskTracker::new(),

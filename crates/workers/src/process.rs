@@ -22,6 +22,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     net::{UnixStream, unix::pipe},
     sync::{mpsc, oneshot},
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -110,10 +111,10 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         drain,
     });
     house.add(&worker);
-    let group = house.groups.as_ref().and_then(|groups| {
-        groups
-            .add(&format!("w{ordinal}"), worker.pid, plan.memory)
-            .ok()
+    // Moving a process waits for the kernel's other processors, 15 ms at times: nobody waits for that with it.
+    let (groups, pid) = (house.groups.clone(), worker.pid);
+    let group = tokio::task::spawn_blocking(move || {
+        groups?.add(&format!("w{ordinal}"), pid, plan.memory).ok()
     });
     let (say, first_word) = oneshot::channel();
     let pipes = match open_pipes(control, &mut child) {
@@ -232,7 +233,7 @@ fn watch_life(life: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// What a process is to us while it lives. `child` holds the lifeline.
 struct Life {
     child: Child,
-    group: Option<Group>,
+    group: JoinHandle<Option<Group>>,
     pipes: Pipes,
 }
 
@@ -274,6 +275,7 @@ async fn supervise(
     // First whatever it started, so that nobody writes to the pipes any more; then what they still hold.
     worker.gate.close();
     kill_group(worker.pid, Signal::KILL);
+    let group = group.await.ok().flatten();
     let is_out_of_memory = group.as_ref().is_some_and(Group::was_out_of_memory);
     drop(group);
     reader.drain(&mut control, &mut stdout, &mut stderr, &mut buffer);
