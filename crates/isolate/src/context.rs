@@ -14,7 +14,6 @@ use rquickjs::{
         TypedArrays, WeakRef,
     },
     loader::Loader,
-    promise::PromiseState,
 };
 
 use crate::{fault, heap::Heap, modules::Relative};
@@ -152,30 +151,31 @@ impl Room {
     }
 }
 
-/// Runs jobs until the value, if it is a promise, has settled.
+/// What the value, if it is a promise, settles to. All jobs run first, as they would before a host gets its turn:
+/// what a handler left running may still have something to say.
 pub fn settle<'js, T: FromJs<'js>>(
     ctx: &Ctx<'js>,
     deadline: &Deadline,
     value: Value<'js>,
 ) -> Result<T> {
-    let promise = match value.clone().into_promise() {
-        Some(promise) => promise,
-        None if is_thenable(&value)? => {
-            let (promise, resolve, _) = Promise::new(ctx)?;
-            resolve.call::<_, ()>((value,))?;
-            promise
-        }
-        None => return T::from_js(ctx, value),
+    let promise = if let Some(promise) = value.clone().into_promise() {
+        Some(promise)
+    } else if is_thenable(&value)? {
+        let (promise, resolve, _) = Promise::new(ctx)?;
+        resolve.call::<_, ()>((value.clone(),))?;
+        Some(promise)
+    } else {
+        None
     };
-    while promise.state() == PromiseState::Pending {
+    while ctx.execute_pending_job() {
         // A job that was interrupted says so to nobody.
         if deadline.check() {
             return Err(Error::Exception);
         }
-        if !ctx.execute_pending_job() {
-            break;
-        }
     }
+    let Some(promise) = promise else {
+        return T::from_js(ctx, value);
+    };
     promise.result::<T>().unwrap_or_else(|| {
         Err(rquickjs::Exception::throw_message(
             ctx,

@@ -28,7 +28,6 @@ pub const TESTS: &[Test] = &[
     ),
     ("the_language_is_whole", the_language_is_whole),
     ("context_and_env_are_given", context_and_env_are_given),
-    ("log_lines_have_id_and_level", log_lines_have_id_and_level),
 ];
 
 fn text_is_never_compiled() {
@@ -256,49 +255,4 @@ fn context_and_env_are_given() {
         timestamp.starts_with("20") && timestamp.ends_with('Z'),
         "{timestamp}"
     );
-}
-
-fn log_lines_have_id_and_level() {
-    let mut child = Child::event(
-        "console.log('top');
-         export default (event) => {
-             console.info('a %s', 'b'); console.warn({ a: [1, 'x'] }); console.error(new Error('boom').message);
-             console.debug('line\\none'); console.log('\\ud800 lone'); console.log(event); console.assert(false, 'no');
-             const hostile = new Proxy({}, { get() { throw 1; }, ownKeys() { throw 2; } });
-             console.log(hostile, { get a() { throw 3; } });
-         };",
-    );
-    let answer = child.ask(&Ask {
-        headers: &[("x-invocation-id", "id-7")],
-        body: b"\"event\"",
-        ..Ask::default()
-    });
-    assert_eq!(answer.json(), Value::Null);
-    let logs = child.logs();
-    assert!(
-        logs.iter()
-            .all(|line| line["t"] == "log" && line["id"] == "id-7"),
-        "{logs:?}"
-    );
-    let pairs: Vec<(&str, &str)> = logs
-        .iter()
-        .map(|line| {
-            (
-                line["level"].as_str().unwrap(),
-                line["text"].as_str().unwrap(),
-            )
-        })
-        .collect();
-    let expected = [
-        ("info", "top"),
-        ("info", "a b"),
-        ("warn", "{ a: [ 1, 'x' ] }"),
-        ("error", "boom"),
-        ("debug", "line\none"),
-        ("info", "\u{fffd} lone"),
-        ("info", "event"),
-        ("error", "Assertion failed no"),
-    ];
-    assert_eq!(pairs[..8], expected);
-    assert_eq!(pairs.len(), 9);
 }

@@ -13,6 +13,7 @@ mod child;
 mod faults;
 mod language;
 mod limits;
+mod logs;
 mod sealed;
 mod web;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let tests = [
         sealed::TESTS,
         language::TESTS,
+        logs::TESTS,
         web::TESTS,
         faults::TESTS,
         limits::TESTS,
