@@ -1,1 +1,8 @@
+//! What goes wrong: bad input, faults of handlers, deaths. Each costs what it must, names its true cause, and no more.
 
+mod deaths;
+mod faults;
+mod input;
+mod shutdown;
+mod start;
+mod timeouts;

@@ -116,7 +116,7 @@ impl Plan {
                 command.arg("dev").arg(dir);
                 command
             }
-            None => serve(self.home.path()),
+            None => serve_in(self.home.path()),
         };
         command.args(["--listen", "127.0.0.1:0"]);
         let (child, address) = start(&mut command, &self.flags, &self.environment, &self.home);
@@ -137,6 +137,9 @@ impl Plan {
     /// Starts it in the expectation that it refuses, and returns what it said.
     pub fn refuses(self) -> Said {
         let mut command = serve(self.home.path());
+        if !self.flags.iter().any(|flag| flag == "--data-dir") {
+            command.arg("--data-dir").arg(self.home.path().join("data"));
+        }
         if !self.flags.iter().any(|flag| flag == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -287,6 +290,11 @@ impl House {
         children
     }
 
+    /// The folder of everything that is this server's.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// A folder that nothing else uses.
     pub fn home_folder(&self) -> PathBuf {
         self.home.path().join("beside")
@@ -320,7 +328,7 @@ impl House {
 
     /// The same server again: the same folder, the same port, the same flags.
     pub fn restart(&mut self) {
-        let mut command = serve(self.home.path());
+        let mut command = serve_in(self.home.path());
         command.args(["--listen", &self.address]);
         let (child, address) = start(&mut command, &self.flags, &self.environment, &self.home);
         assert_eq!(address, self.address);
@@ -361,8 +369,14 @@ pub fn cli_in(folder: &Path, arguments: &[&str]) -> Said {
 
 fn serve(home: &Path) -> Command {
     let mut command = program(home);
-    command.args(["serve", "--json", "--data-dir"]);
-    command.arg(home.join("data"));
+    command.args(["serve", "--json"]);
+    command
+}
+
+/// The same, with its data in its home.
+fn serve_in(home: &Path) -> Command {
+    let mut command = serve(home);
+    command.arg("--data-dir").arg(home.join("data"));
     command
 }
 

@@ -1,0 +1,283 @@
+//! Faults of handlers: each costs only its own invocation; error, record and log name the true cause.
+
+use serde_json::{Value, json};
+
+use crate::serving::House;
+
+/// An event handler that does what the event says.
+const BUN: &str = "
+    import { spawnSync } from 'node:child_process';
+    import { writeSync } from 'node:fs';
+    const acts = {
+      good: () => 'good',
+      throw: () => { throw new RangeError('thrown here'); },
+      text: () => { throw 'just text'; },
+      nothing: () => { throw undefined; },
+      reject: () => Promise.reject(new TypeError('rejected here')),
+      undefined: () => undefined,
+      cyclic: () => { const a = {}; a.a = a; return a; },
+      bigint: () => 1n,
+      exit: () => process.exit(3),
+      kill: () => { process.kill(process.pid, 'SIGKILL'); while (true); },
+      memory: () => { const held = []; while (true) held.push(new Uint8Array(8 << 20).fill(1)); },
+      later: () => new Promise(() => setTimeout(() => { throw new Error('thrown later'); }, 1)),
+      loop: () => { while (true); },
+      noise: () => { spawnSync('sh', ['-c', 'printf \"{\\\\\"t\\\\\":\\\\\"ready\\\\\"}\\\\n\"; head -c 200000 /dev/urandom'], { stdio: 'inherit' }); writeSync(1, 'HTTP/1.1 500 no\\r\\n\\r\\n'); return 'noisy'; },
+      large: () => 'x'.repeat(6_000_000),
+    };
+    export const handler = (event) => acts[event.act]();";
+
+const ISOLATE: &str = "
+    const acts = {
+      good: () => 'good',
+      throw: () => { throw new RangeError('thrown here'); },
+      text: () => { throw 'just text'; },
+      nothing: () => { throw undefined; },
+      reject: () => Promise.reject(new TypeError('rejected here')),
+      undefined: () => undefined,
+      cyclic: () => { const a = {}; a.a = a; return a; },
+      bigint: () => 1n,
+      memory: () => { const held = []; while (true) held.push(new Uint8Array(1 << 20).fill(1)); },
+      text_memory: () => { let s = 'x'; while (true) s += s; },
+      deep: () => { const f = () => f() + 1; return f(); },
+      loop: () => { while (true); },
+      inside: () => 'x'.repeat(1 << 26).replace(/(x+x+)+y/, ''),
+      large: () => 'x'.repeat(6_000_000),
+    };
+    export const handler = (event) => acts[event.act]();";
+
+fn house(settings: &str) -> House {
+    House::serve()
+        .function("bun", |f| f.bun().event(BUN).setting(settings))
+        .function("isolated", |f| f.event(ISOLATE).setting(settings))
+        .start()
+}
+
+/// One bad invocation, its record, and a good one after it.
+fn act(house: &House, name: &str, act: &str) -> Value {
+    let invoked = house.invoke(name, &json!({"act": act}));
+    let record = house.record(name, |record| record["id"] == invoked["invocation_id"]);
+    assert_eq!(record["outcome"], invoked["outcome"], "{record}");
+    if invoked["outcome"] != "ok" {
+        assert_eq!(record["message"], invoked["error"]["message"], "{record}");
+    }
+    let good = house.invoke(name, &json!({"act": "good"}));
+    assert_eq!(good["result"], "good", "after {act} on {name}: {good}");
+    invoked
+}
+
+fn fails(house: &House, name: &str, what: &str, error_type: &str, words: &str) -> Value {
+    let invoked = act(house, name, what);
+    assert_eq!(
+        invoked["outcome"], error_type,
+        "{what} on {name}: {invoked}"
+    );
+    let message = invoked["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains(words),
+        "{what} on {name}: no {words:?} in {message:?}"
+    );
+    invoked
+}
+
+#[test]
+fn what_a_handler_throws_reaches_the_caller_with_type_message_and_stack() {
+    let house = house("");
+    for name in ["bun", "isolated"] {
+        let invoked = fails(&house, name, "throw", "HandlerError", "thrown here");
+        let fault = &invoked["error"]["fault"];
+        assert_eq!(fault["errorType"], "RangeError");
+        assert!(
+            fault["stack"]
+                .as_str()
+                .unwrap()
+                .contains(&format!("src/{name}.js")),
+            "{fault}"
+        );
+        let invoked = fails(&house, name, "reject", "HandlerError", "rejected here");
+        assert_eq!(invoked["error"]["fault"]["errorType"], "TypeError");
+    }
+}
+
+#[test]
+fn a_thrown_value_that_is_no_error_is_shown_as_it_is() {
+    let house = house("");
+    for name in ["bun", "isolated"] {
+        fails(&house, name, "text", "HandlerError", "just text");
+        fails(&house, name, "nothing", "HandlerError", "undefined");
+    }
+}
+
+#[test]
+fn an_event_handler_that_returns_undefined_gives_null() {
+    let house = house("");
+    for name in ["bun", "isolated"] {
+        let invoked = act(&house, name, "undefined");
+        assert_eq!(
+            (&invoked["outcome"], &invoked["result"]),
+            (&json!("ok"), &json!(null))
+        );
+    }
+}
+
+#[test]
+fn a_result_that_is_no_json_is_a_handler_error() {
+    let house = house("");
+    for name in ["bun", "isolated"] {
+        fails(&house, name, "cyclic", "HandlerError", "c");
+        fails(&house, name, "bigint", "HandlerError", "BigInt");
+    }
+}
+
+#[test]
+fn exit_costs_only_its_own_invocation_and_names_the_code() {
+    fails(&house(""), "bun", "exit", "WorkerCrashed", "3");
+}
+
+#[test]
+fn a_worker_killed_by_a_signal_is_named_by_it() {
+    fails(&house(""), "bun", "kill", "WorkerCrashed", "SIGKILL");
+}
+
+#[test]
+fn an_error_that_nobody_catches_is_named() {
+    fails(&house(""), "bun", "later", "WorkerCrashed", "thrown later");
+}
+
+#[test]
+fn too_much_memory_is_named_with_its_limit() {
+    let house = house("memory = '128MB'");
+    for name in ["bun", "isolated"] {
+        fails(&house, name, "memory", "OutOfMemory", "128");
+    }
+    fails(&house, "isolated", "text_memory", "OutOfMemory", "128");
+}
+
+#[test]
+fn a_recursion_without_end_is_a_range_error() {
+    let invoked = fails(&house(""), "isolated", "deep", "HandlerError", "");
+    assert_eq!(
+        invoked["error"]["fault"]["errorType"], "RangeError",
+        "{invoked}"
+    );
+}
+
+#[test]
+fn a_loop_without_end_is_killed_at_its_deadline() {
+    let house = house("timeout = '300ms'");
+    for name in ["bun", "isolated"] {
+        let invoked = fails(&house, name, "loop", "FunctionTimeout", "300ms");
+        assert!(invoked["ran_us"].as_i64().unwrap() >= 290_000, "{invoked}");
+    }
+}
+
+#[test]
+fn a_call_that_stays_inside_a_built_in_is_killed_at_its_deadline() {
+    fails(
+        &house("timeout = '300ms'"),
+        "isolated",
+        "inside",
+        "FunctionTimeout",
+        "300ms",
+    );
+}
+
+#[test]
+fn noise_on_stdout_harms_nothing() {
+    let house = house("");
+    let invoked = act(&house, "bun", "noise");
+    assert_eq!(invoked["result"], "noisy", "{invoked}");
+}
+
+#[test]
+fn an_answer_of_six_megabytes_arrives_whole() {
+    let house = house("");
+    for name in ["bun", "isolated"] {
+        let invoked = act(&house, name, "large");
+        assert_eq!(
+            invoked["result"].as_str().unwrap().len(),
+            6_000_000,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_web_handler_that_gives_no_response_is_a_handler_error() {
+    let source = "
+        const acts = {
+          good: () => new Response('good'), undefined: () => undefined, number: () => 7, plain: () => ({ status: 200 }),
+          cyclic: () => { const a = {}; a.a = a; return a; }, throw: () => { throw 'text'; },
+        };
+        export default (r) => acts[new URL(r.url).searchParams.get('act')]();";
+    let house = House::serve()
+        .function("bun", |f| f.bun().web(source))
+        .function("isolated", |f| f.web(source))
+        .start();
+    for name in ["bun", "isolated"] {
+        let get = |act: &str| house.get(&format!("/functions/{name}?act={act}"));
+        get("undefined")
+            .fails(502, "HandlerError")
+            .says("undefined")
+            .says("not a Response");
+        for act in ["number", "plain", "cyclic"] {
+            get(act).fails(502, "HandlerError").says("not a Response");
+        }
+        get("throw").fails(502, "HandlerError").says("text");
+        assert_eq!(get("good").ok(), "good");
+    }
+}
+
+#[test]
+fn a_stream_that_breaks_is_broken_off_and_not_ended() {
+    let source = "
+        export default (r) => r.url.endsWith('good') ? new Response('good') : new Response(new ReadableStream({
+          start(c) { c.enqueue('first'); setTimeout(() => c.error(new Error('broke')), 20); }
+        }))";
+    let house = House::serve()
+        .function("f", |f| f.bun().web(source))
+        .start();
+    let answer = house.get("/functions/f");
+    assert!(!answer.is_whole, "{answer:?}");
+    assert_eq!(house.get("/functions/f/good").ok(), "good");
+    house.record("f", |record| record["outcome"] != "ok");
+}
+
+#[test]
+fn a_module_that_fails_to_load_is_an_init_error_with_file_and_line() {
+    let source = "\nthrow new Error('no database');\nexport const handler = () => 1;\n";
+    let house = House::serve()
+        .function("bun", |f| f.bun().event(source))
+        .start();
+    let invoked = house.invoke("bun", &json!({}));
+    assert_eq!(invoked["outcome"], "InitError", "{invoked}");
+    let message = invoked["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("no database") && message.contains("src/bun.js:2"),
+        "{message}"
+    );
+    assert!(!message.contains('\n'), "{message}");
+    house.save("src/bun.js", "export const handler = () => 'mended'");
+    house.deploy().ok();
+    assert_eq!(house.invoke("bun", &json!({}))["result"], "mended");
+}
+
+#[test]
+fn a_module_that_fails_to_load_in_the_isolate_says_so() {
+    let source = "\nthrow new Error('no luck');\nexport const handler = () => 1;\n";
+    let house = House::serve().start();
+    let folder = house.home_folder();
+    crate::project::put(&folder, "functions/f.js", source);
+    let said = house.cli(&["deploy", folder.to_str().unwrap()]);
+    if said.code == 0 {
+        let invoked = house.invoke("f", &json!({}));
+        assert_eq!(invoked["outcome"], "InitError", "{invoked}");
+        let message = invoked["error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains("no luck") && message.contains("functions/f.js:2"),
+            "{message}"
+        );
+    } else {
+        said.says("no luck").says("functions/f.js:2");
+    }
+}
