@@ -191,10 +191,6 @@ struct Walk<'a> {
     broke: Option<Broke>,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once; a box would cost more than the move"
-)]
 enum Answered {
     Streamed(http::response::Parts, Answer),
     Whole(Response<Bytes>),

@@ -52,6 +52,8 @@ pub struct Load<'a> {
     pub function: &'a str,
     /// The version.
     pub version: model::VersionNumber,
+    /// Invocations at once.
+    pub concurrency: u32,
     /// Whether requests may carry parameters of a route.
     pub has_params: bool,
     /// Environment that an isolate shows as `context.env`; others have it in their process.
@@ -69,6 +71,7 @@ impl<'a> Load<'a> {
             project: version.function.project.as_str(),
             function: version.function.name.as_str(),
             version: version.number,
+            concurrency: version.settings.concurrency,
             has_params: version
                 .settings
                 .routes

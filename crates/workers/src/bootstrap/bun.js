@@ -59,10 +59,8 @@ for (const [method, level] of [
 }
 console.trace = (...values) => log("trace", inspect(...values) + "\n" + new Error().stack.split("\n").slice(2).join("\n"));
 
-for (const [stream, level] of [
-  [process.stdout, "info"],
-  [process.stderr, "warn"],
-]) {
+/** Says what a standard stream is given as log lines. */
+function redirected(stream, level) {
   stream.write = (chunk, encoding, callback) => {
     const text = typeof chunk === "string" ? chunk : Buffer.from(chunk).toString();
     log(level, text.endsWith("\n") ? text.slice(0, -1) : text);
@@ -70,6 +68,30 @@ for (const [stream, level] of [
     if (done) queueMicrotask(done);
     return true;
   };
+  return stream;
+}
+
+// Bun's standard streams take as long to make as half of a cold start, so they are made when somebody touches them.
+// Who imports `node:process` first gets them as they are: their bytes arrive as raw output.
+const host = process;
+const levels = { stdout: "info", stderr: "warn" };
+const streams = {};
+// Bun hooks signals and uncaught errors to the object itself, so what concerns listeners is called on it.
+const emitter = new Set(["on", "once", "off", "emit", "addListener", "prependListener", "removeListener", "removeAllListeners"]);
+globalThis.process = new Proxy(host, {
+  get: (target, key) => {
+    if (key in levels) return (streams[key] ??= redirected(target[key], levels[key]));
+    return emitter.has(key) ? target[key].bind(target) : target[key];
+  },
+  set: (target, key, value) => {
+    target[key] = value;
+    return true;
+  },
+});
+if (boot.concurrency > 1) {
+  // Raw output cannot be told apart when several invocations write at once.
+  process.stdout;
+  process.stderr;
 }
 
 /** An error that nobody caught ends the worker, as it would end any process; the server learns which one it was. */
@@ -204,6 +226,5 @@ Bun.serve({
 tell({ t: "ready" });
 
 // The lifeline: its end means that the server is gone.
-setTimeout(() => {
-  process.stdin.on("end", () => process.exit(0)).on("error", () => {}).resume();
-}, 100);
+const leave = () => process.exit(0);
+Bun.stdin.stream().getReader().read().then(leave, leave);
