@@ -8,7 +8,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -24,7 +24,6 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     cgroup::Group,
@@ -32,9 +31,8 @@ use crate::{
     house::House,
     output::{self, Reader},
     runtime::{self, Boot, Load},
-    slots::Gate,
     spawner::kill_group,
-    worker::{Cause, Slot, Worker},
+    worker::{Birth, Cause, Worker},
 };
 
 /// What a started process says first: ready, or why not.
@@ -81,14 +79,8 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         control,
         conn,
     } = spawn(house, plan.command, &folder, &boot, socket.is_none()).await?;
-    let slots: Box<[Slot]> = (0..plan.concurrency).map(|_| Slot::default()).collect();
-    if let (Some(conn), Some(slot)) = (conn, slots.first())
-        && let Ok(mut place) = slot.conn.lock()
-    {
-        *place = Some(conn);
-    }
     let (drain, drains) = mpsc::unbounded_channel();
-    let worker = Arc::new(Worker {
+    let worker = Arc::new(Worker::new(Birth {
         ordinal,
         runtime: plan.runtime,
         pid: child.id(),
@@ -96,20 +88,11 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         nonce,
         socket,
         folder,
-        version: OnceLock::new(),
-        index: OnceLock::new(),
-        gate: Gate::open(),
-        slots,
-        last: Default::default(),
-        used_at: house.ticks().into(),
-        was_used: false.into(),
-        overdue: OnceLock::new(),
-        cause: OnceLock::new(),
-        fatal: OnceLock::new(),
-        exit: OnceLock::new(),
-        gone: CancellationToken::new(),
+        concurrency: plan.concurrency,
+        conn,
+        now: house.ticks(),
         drain,
-    });
+    }));
     house.add(&worker);
     // Moving a process waits for the kernel's other processors, 15 ms at times: nobody waits for that with it.
     let (groups, pid) = (house.groups.clone(), worker.pid);

@@ -161,7 +161,55 @@ pub enum Cause {
     Disconnected,
 }
 
+/// What is known of a worker when its process has started.
+pub struct Birth {
+    pub ordinal: u64,
+    pub runtime: Runtime,
+    pub pid: u32,
+    pub memory: ByteSize,
+    pub nonce: String,
+    pub socket: Option<PathBuf>,
+    pub folder: PathBuf,
+    /// Invocations at once.
+    pub concurrency: u32,
+    /// Its one connection, if it does not listen.
+    pub conn: Option<Box<Conn>>,
+    /// In ticks.
+    pub now: u64,
+    pub drain: mpsc::UnboundedSender<oneshot::Sender<()>>,
+}
+
 impl Worker {
+    /// A worker that takes work as soon as it is in a pool's table.
+    pub fn new(birth: Birth) -> Worker {
+        let mut slots: Box<[Slot]> = (0..birth.concurrency).map(|_| Slot::default()).collect();
+        if let Some(slot) = slots.first_mut() {
+            slot.conn = Mutex::new(birth.conn);
+        }
+        Worker {
+            ordinal: birth.ordinal,
+            runtime: birth.runtime,
+            pid: birth.pid,
+            memory: birth.memory,
+            nonce: birth.nonce,
+            socket: birth.socket,
+            folder: birth.folder,
+            version: OnceLock::new(),
+            index: OnceLock::new(),
+            gate: Gate::open(),
+            slots,
+            last: Default::default(),
+            used_at: birth.now.into(),
+            was_used: false.into(),
+            overdue: OnceLock::new(),
+            cause: OnceLock::new(),
+            fatal: OnceLock::new(),
+            exit: OnceLock::new(),
+            gone: CancellationToken::new(),
+            drain: birth.drain,
+        }
+    }
+
     /// What it is doing, as users see it.
     pub fn state(&self) -> WorkerState {
         if self.exit.get().is_some() {
