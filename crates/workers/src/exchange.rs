@@ -144,9 +144,13 @@ impl Exchange {
         };
         let ready = std::future::poll_fn(|context| {
             conn.drive(context);
-            conn.sender.poll_ready(context)
+            // hyper learns that the driver is done only once it is dropped; until then it would take the request.
+            match conn.is_dead {
+                true => Poll::Ready(false),
+                false => conn.sender.poll_ready(context).map(|ready| ready.is_ok()),
+            }
         });
-        if ready.await.is_err() {
+        if !ready.await {
             return Sent::Unsent(request);
         }
         let mut response = pin!(conn.sender.try_send_request(request));
@@ -161,6 +165,8 @@ impl Exchange {
             if let Some(conn) = self.conn.as_mut() {
                 conn.drive(context);
             }
+            // A driver that is done answers nothing more; dropping it gives back a request that it did not take.
+            self.conn.take_if(|conn| conn.is_dead);
             response.as_mut().poll(context).map(Some)
         });
         match head.await {
