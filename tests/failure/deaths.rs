@@ -112,6 +112,9 @@ fn a_killed_idle_worker_is_replaced_and_the_request_succeeds() {
         let worker = process(&first.parse::<i64>().unwrap().into());
         worker.kill();
         House::all_gone(&[worker]);
+        until("the server knows", || {
+            house.cli(&["info", "f", "--json"]).ok().json()["workers"]["idle"] == 0
+        });
         assert_ne!(house.get("/functions/f").ok(), first);
     }
 }
