@@ -15,7 +15,7 @@ const SPAWNS: &str = "
     };";
 
 fn process(value: &serde_json::Value) -> Process {
-    let pid = i32::try_from(value.as_i64().unwrap()).unwrap();
+    let pid = i32::try_from(value.as_i64().expect("a number")).expect("a process number");
     Process::find(pid).unwrap_or_else(|| panic!("{pid} runs"))
 }
 

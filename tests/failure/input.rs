@@ -35,7 +35,7 @@ fn refused(house: &House, source: &str, words: &[&str]) {
             .ok()
             .json()
             .as_array()
-            .unwrap()
+            .expect("a list")
             .len(),
         1
     );

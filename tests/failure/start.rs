@@ -41,9 +41,9 @@ fn a_port_in_use_ends_with_3_and_is_named() {
 }
 
 #[test]
-fn dev_takes_the_next_port_unless_one_is_asked_for() {
+fn dev_on_a_taken_port_that_was_asked_for_ends_with_3() {
     let house = hello();
-    let plan = House::dev().flag("--listen").flag(&house.address);
+    let plan = House::dev();
     let folder = plan.home().join("project");
     crate::project::put(&folder, "functions/a.js", HELLO);
     let said = crate::serving::cli_in(
@@ -156,11 +156,11 @@ fn a_corrupt_records_db_is_set_aside_and_work_goes_on() {
 /// A PATH with everything but bun.
 fn path_without_bun(folder: &Path) -> String {
     let bin = folder.join("bin");
-    fs::create_dir(&bin).unwrap();
+    fs::create_dir(&bin).expect("a folder can be made");
     for name in ["sh", "env", "true"] {
-        symlink(Path::new("/usr/bin").join(name), bin.join(name)).unwrap();
+        symlink(Path::new("/usr/bin").join(name), bin.join(name)).expect("a link can be made");
     }
-    bin.to_str().unwrap().to_owned()
+    bin.to_str().expect("a readable path").to_owned()
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_folder_that_cannot_be_entered_by_others_is_no_obstacle() {
 }
 
 #[test]
-fn a_full_disk_loses_nothing_that_was_promised() {
+fn a_full_disk_keeps_the_server_from_starting_with_one_clear_line() {
     let plan = House::serve();
     let data = plan.home().join("data");
     fs::create_dir(&data).unwrap();

@@ -18,7 +18,7 @@ fn token(house: &House, role: &str) -> String {
         "--role",
         role,
         "--socket",
-        socket.to_str().unwrap(),
+        socket.to_str().expect("a readable path"),
     ]);
     made.ok().stdout.trim().to_owned()
 }
