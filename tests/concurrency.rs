@@ -74,7 +74,10 @@ fn with_the_defaults_ten_run_and_the_eleventh_waits_and_is_served() {
             .map(|_| scope.spawn(|| house.get("/functions/f/meet/11")))
             .collect();
         let waiting = || house.cli(&["info", "f", "--json"]).ok().json();
-        until("ten are busy", || waiting()["workers"]["busy"] == 10);
+        until("ten are there", || {
+            let there = std::fs::read_dir(house.home().join("meeting"));
+            there.map_or(0, Iterator::count) == 10
+        });
         let eleventh = scope.spawn(|| house.get("/functions/f/now"));
         until("the eleventh waits", || waiting()["waiting"] == 1);
         std::fs::write(house.home().join("meeting").join("the last"), "").unwrap();
@@ -93,7 +96,9 @@ fn a_full_queue_refuses_at_once_with_429() {
         let long: Vec<_> = (0..3)
             .map(|_| scope.spawn(|| house.get("/functions/f/meet/10")))
             .collect();
-        until("two wait", || info()["waiting"] == 2);
+        until("one runs and two wait", || {
+            house.home().join("meeting").exists() && info()["waiting"] == 2
+        });
         let refused = house.get("/functions/f/now");
         refused.fails(429, "QueueFull").says("2");
         assert!(refused.header("retry-after").is_some());

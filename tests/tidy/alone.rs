@@ -30,11 +30,11 @@ fn bungee() -> PathBuf {
     binary
 }
 
-fn without_network(data: &Path) -> Output {
+fn without_network(bungee: &Path, data: &Path) -> Output {
     Command::new("unshare")
         .args(["--user", "--map-root-user", "--net"])
         .args(["sh", "-c", START_ASK_STOP, "sh"])
-        .args([&bungee(), data])
+        .args([bungee, data])
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", data)
@@ -44,9 +44,10 @@ fn without_network(data: &Path) -> Output {
 
 #[test]
 fn the_server_starts_with_an_empty_folder_and_no_network() {
+    let bungee = bungee();
     let data = env::temp_dir().join(format!("bungee-alone-{}", std::process::id()));
     fs::create_dir_all(&data).expect("a folder can be made");
-    let output = without_network(&data);
+    let output = without_network(&bungee, &data);
     fs::remove_dir_all(&data).expect("the folder can be removed");
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
