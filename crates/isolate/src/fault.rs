@@ -32,7 +32,7 @@ pub fn describe<'js>(ctx: &Ctx<'js>, thrown: Value<'js>) -> HandlerFault {
     let error_type = error_type.unwrap_or_else(|| "Error".into());
     let message = message.unwrap_or_default();
     let frames = read("stack").unwrap_or_default();
-    if error_type == "InternalError" && message == "out of memory" {
+    if error_type == "InternalError" && message.starts_with("out of memory") {
         return fault("OutOfMemory", "out of memory");
     }
     let head = if message.is_empty() {

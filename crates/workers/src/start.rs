@@ -61,7 +61,7 @@ async fn start_isolate(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
         Ok(image) => image,
         Err(_) => compile(house, version).await?,
     };
-    match load(house, version, image).await {
+    match load(house, version, image.clone()).await {
         // The image of another build of the server: compile again, once.
         Err(failure)
             if failure
@@ -70,6 +70,10 @@ async fn start_isolate(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
                 .is_some_and(|fault| fault.error_type == "ImageMismatch") =>
         {
             load(house, version, compile(house, version).await?).await
+        }
+        // No word from the child: it was dead before it was asked, and nobody had noticed yet.
+        Err(failure) if failure.error_type == ErrorType::InitError && failure.fault.is_none() => {
+            load(house, version, image).await
         }
         loaded => loaded,
     }

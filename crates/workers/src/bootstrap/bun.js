@@ -25,7 +25,7 @@ function tell(line) {
 /** A stack without the frames of this file: they say nothing about the function. */
 function stackOf(thrown) {
   const lines = String(thrown.stack ?? "").split("\n");
-  return lines.filter((line) => !line.includes(import.meta.path)).join("\n");
+  return lines.filter((line) => !/[/\\]run[/\\]bun\.js:\d/.test(line)).join("\n");
 }
 
 /** Any thrown value in the shape of a fault. */
