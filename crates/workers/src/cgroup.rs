@@ -3,8 +3,9 @@
 
 use std::{
     fs, io,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
 };
 
 use model::ByteSize;
@@ -53,8 +54,8 @@ impl Groups {
         &self.folder
     }
 
-    /// A group for one worker, its process inside.
-    pub fn add(&self, name: &str, pid: u32, memory: ByteSize) -> io::Result<Group> {
+    /// An empty group for one worker.
+    pub fn make(&self, name: &str, memory: ByteSize) -> io::Result<Group> {
         let group = Group {
             folder: self.folder.join(name),
             version: self.version,
@@ -68,7 +69,6 @@ impl Groups {
             group.folder.join(limit),
             (memory.0 + memory.0 / 4 + HEADROOM).to_string(),
         )?;
-        fs::write(group.folder.join("cgroup.procs"), pid.to_string())?;
         Ok(group)
     }
 }
@@ -112,6 +112,36 @@ pub struct Group {
 }
 
 impl Group {
+    /// Makes the process that `command` starts a member from birth, where the kernel can do that without making others wait:
+    /// a thread that moves itself is cheap, anything else stops every fork and exit of the machine for up to 15 ms.
+    /// Says whether it did; if not, see [`Group::add`].
+    pub fn is_joined_by(&self, command: &mut Command) -> bool {
+        if self.version == Version::Two {
+            // Version 2 knows only whole processes (cgroups(7), "threaded mode").
+            return false;
+        }
+        let Ok(tasks) = fs::OpenOptions::new()
+            .write(true)
+            .open(self.folder.join("tasks"))
+        else {
+            return false;
+        };
+        let join = move || rustix::io::write(&tasks, b"0").map(drop).or(Ok(()));
+        // SAFETY: the closure makes one plain system call and allocates nothing.
+        #[expect(unsafe_code, reason = "there is no other place between fork and exec")]
+        unsafe {
+            command.pre_exec(join);
+        }
+        true
+    }
+
+    /// Moves a process that runs already. Blocks, at times for 15 ms.
+    pub fn add(&self, pid: u32) {
+        if let Err(error) = fs::write(self.folder.join("cgroup.procs"), pid.to_string()) {
+            tracing::debug!(pid, %error, "cannot move a worker into its control group");
+        }
+    }
+
     /// Whether the kernel killed one of its processes for going past the limit.
     pub fn was_out_of_memory(&self) -> bool {
         let file = match self.version {

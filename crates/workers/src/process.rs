@@ -74,11 +74,17 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         memory_mb,
         load: plan.load,
     })?;
+    let mut command = plan.command;
+    let groups = house.groups.as_ref();
+    let group = groups.and_then(|groups| groups.make(&format!("w{ordinal}"), plan.memory).ok());
+    let is_joined = group
+        .as_ref()
+        .is_none_or(|group| group.is_joined_by(&mut command));
     let Spawned {
         mut child,
         control,
         conn,
-    } = spawn(house, plan.command, &folder, &boot, socket.is_none()).await?;
+    } = spawn(house, command, &folder, &boot, socket.is_none()).await?;
     let (drain, drains) = mpsc::unbounded_channel();
     let worker = Arc::new(Worker::new(Birth {
         ordinal,
@@ -94,10 +100,13 @@ pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
         drain,
     }));
     house.add(&worker);
-    // Moving a process waits for the kernel's other processors, 15 ms at times: nobody waits for that with it.
-    let (groups, pid) = (house.groups.clone(), worker.pid);
+    let pid = worker.pid;
     let group = tokio::task::spawn_blocking(move || {
-        groups?.add(&format!("w{ordinal}"), pid, plan.memory).ok()
+        group.inspect(|group| {
+            if !is_joined {
+                group.add(pid);
+            }
+        })
     });
     let (say, first_word) = oneshot::channel();
     let pipes = match open_pipes(control, &mut child) {

@@ -1,22 +1,33 @@
+// @bun
+// The line above tells Bun that this is plain JavaScript: without it each start would transpile it and write a cache.
 // The bootstrap of a Bun worker: loads the function, serves it on a Unix socket, and says what it logs on descriptor 3.
 // The wire is described in docs/protocol.md. What runs for each request is kept as small as it can be.
 
-import { AsyncLocalStorage } from "node:async_hooks";
-import { writeSync } from "node:fs";
-
 const CONTROL = 3;
+const control = Bun.file(CONTROL);
+const write = Bun.write;
 const boot = JSON.parse(process.env.BUNGEE_BOOT);
 delete process.env.BUNGEE_BOOT;
 
-/** Holds the Request of the running invocation; its id is read only when something is logged. */
-const current = new AsyncLocalStorage();
+/** Holds the Request of the running invocation; its id is read only when something is logged. Made once all else is ready. */
+let current;
 
 /** Handlers that run right now, those whose caller has left included. */
 let running = 0;
 
+/** What `Bun.write` certainly writes before it returns; beyond 256 KiB it hands over to another thread. */
+const WRITTEN_AT_ONCE = 32768;
+
 /** Writes one control line, all of it, before going on: the process may die next. */
 function tell(line) {
-  let bytes = Buffer.from(JSON.stringify(line) + "\n");
+  const text = JSON.stringify(line) + "\n";
+  if (text.length <= WRITTEN_AT_ONCE) {
+    write(control, text);
+    return;
+  }
+  // Loading `node:fs` takes a third as long as starting Bun, so only long lines pay for it.
+  const { writeSync } = import.meta.require("node:fs");
+  let bytes = Buffer.from(text);
   while (bytes.length > 0) {
     bytes = bytes.subarray(writeSync(CONTROL, bytes));
   }
@@ -39,12 +50,12 @@ function describe(thrown) {
 
 let util;
 function inspect(...values) {
-  util ??= require("node:util");
+  util ??= import.meta.require("node:util");
   return util.format(...values);
 }
 
 function log(level, text) {
-  const request = current.getStore();
+  const request = current?.getStore();
   tell(request ? { t: "log", id: request.headers.get("x-invocation-id"), level, text } : { t: "log", level, text });
 }
 
@@ -224,6 +235,8 @@ Bun.serve({
   error: fault,
 });
 tell({ t: "ready" });
+// Loaded while the server connects: it takes as long as a sixth of starting Bun.
+current = new (import.meta.require("node:async_hooks").AsyncLocalStorage)();
 
 // The lifeline: its end means that the server is gone.
 const leave = () => process.exit(0);
