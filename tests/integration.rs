@@ -9,4 +9,5 @@ mod handlers;
 mod isolate;
 mod limits;
 mod logging;
+mod spares;
 mod versions;

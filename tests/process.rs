@@ -81,6 +81,12 @@ impl Process {
         Process::find(self.pid).is_some_and(|now| now.started == self.started)
     }
 
+    /// Whether it is a worker that waits for a function: it works in the folder of no bundle.
+    pub fn is_spare(&self) -> bool {
+        let folder = fs::read_link(format!("/proc/{}/cwd", self.pid));
+        folder.is_ok_and(|folder| folder.ends_with("run"))
+    }
+
     /// SIGKILL. One that is gone already is as good.
     pub fn kill(&self) {
         if self.runs() {

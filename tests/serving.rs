@@ -283,8 +283,21 @@ impl House {
         descendants(self.pid())
     }
 
-    /// The workers on Bun.
+    /// The workers on Bun that have a function.
     pub fn bun_workers(&self) -> Vec<Process> {
+        let mut children = self.bun_processes();
+        children.retain(|child| !child.is_spare());
+        children
+    }
+
+    /// The spare workers on Bun.
+    pub fn bun_spares(&self) -> Vec<Process> {
+        let mut children = self.bun_processes();
+        children.retain(Process::is_spare);
+        children
+    }
+
+    fn bun_processes(&self) -> Vec<Process> {
         let mut children = self.children();
         children.retain(|child| child.command.contains("bun.js"));
         children

@@ -6,7 +6,7 @@ use model::{ByteSize, Failure, Runtime};
 
 use crate::{
     house::House,
-    process::{self, Plan, Started},
+    process::{self, Door, Plan, Role, Started},
     runtime, start,
     worker::{Cause, Worker},
 };
@@ -77,10 +77,13 @@ async fn start_one(house: &Arc<House>, memory: ByteSize) -> Result<Arc<Worker>, 
     let command = runtime::isolate_command(&house.options);
     let plan = Plan {
         command,
-        runtime: Runtime::Isolate,
-        memory,
-        concurrency: 1,
+        role: Role {
+            runtime: Runtime::Isolate,
+            memory,
+            concurrency: 1,
+        },
         load: None,
+        door: Door::Connected,
     };
     let Started { worker, first_word } = process::start(house, plan)
         .await

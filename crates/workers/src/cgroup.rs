@@ -61,14 +61,7 @@ impl Groups {
             version: self.version,
         };
         fs::create_dir(&group.folder)?;
-        let limit = match self.version {
-            Version::One => "memory.limit_in_bytes",
-            Version::Two => "memory.max",
-        };
-        fs::write(
-            group.folder.join(limit),
-            (memory.0 + memory.0 / 4 + HEADROOM).to_string(),
-        )?;
+        group.limit(memory)?;
         Ok(group)
     }
 }
@@ -112,6 +105,16 @@ pub struct Group {
 }
 
 impl Group {
+    /// Limits the memory of its processes.
+    pub fn limit(&self, memory: ByteSize) -> io::Result<()> {
+        let file = match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        };
+        let bytes = memory.0 + memory.0 / 4 + HEADROOM;
+        fs::write(self.folder.join(file), bytes.to_string())
+    }
+
     /// Makes the process that `command` starts a member from birth, where the kernel can do that without making others wait:
     /// a thread that moves itself is cheap, anything else stops every fork and exit of the machine for up to 15 ms.
     /// Says whether it did; if not, see [`Group::add`].

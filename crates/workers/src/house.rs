@@ -23,6 +23,7 @@ use crate::{
     pool::{Pool, Shared},
     runtime,
     slots::FreeSlots,
+    spare::Spares,
     spawner::Spawner,
     start,
     version::Version,
@@ -59,6 +60,7 @@ pub struct House {
     pub spawner: Spawner,
     pub tasks: TaskTracker,
     pub blanks: Blanks,
+    pub spares: Spares,
     /// Control groups for workers, where the system lets us.
     pub groups: Option<Arc<Groups>>,
     /// Workers whose process exists, by ordinal.
@@ -138,6 +140,7 @@ impl Workers {
             options,
             tasks: TaskTracker::new(),
             blanks: Blanks::default(),
+            spares: Spares::default(),
             workers: Mutex::default(),
             pools: Mutex::default(),
             next_ordinal: AtomicU64::new(1),
@@ -164,6 +167,7 @@ impl Workers {
     /// A pool for this version, with its owner loop.
     pub fn pool(&self, version: Arc<Version>) -> Pool {
         let (max, concurrency) = (version.settings.workers_max, version.settings.concurrency);
+        start::prepare_spares(&self.0, &version);
         let (events, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             house: self.0.clone(),
@@ -201,6 +205,7 @@ impl Workers {
         let is_done = tokio::time::timeout(grace, all_done).await.is_ok();
         self.0.stopping.cancel();
         self.0.blanks.clear();
+        self.0.spares.clear(&self.0);
         if !is_done {
             let live = self.0.live();
             futures_util::future::join_all(live.iter().map(|worker| worker.end(Cause::ShutDown)))

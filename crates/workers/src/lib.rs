@@ -12,6 +12,7 @@ mod pool;
 mod process;
 mod runtime;
 mod slots;
+mod spare;
 mod spawner;
 mod start;
 mod trace;

@@ -1,13 +1,14 @@
 //! One process of a worker: its descriptors, its folder, and the task that reads it until it is gone.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::{
         fd::OwnedFd,
         unix::{fs::DirBuilderExt, net::UnixStream as StdUnixStream, process::ExitStatusExt},
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::Arc,
 };
 
@@ -32,6 +33,7 @@ use crate::{
     output::{self, Reader},
     runtime::{self, Boot, Load},
     spawner::kill_group,
+    version::Version,
     worker::{Birth, Cause, Worker},
 };
 
@@ -42,14 +44,57 @@ pub type FirstWord = oneshot::Receiver<Result<(), HandlerFault>>;
 pub struct Plan<'a> {
     /// Program and arguments, the function's environment included.
     pub command: Command,
+    /// What it will be.
+    pub role: Role,
+    /// What to load at boot; `None` for one that is told later.
+    pub load: Option<Load<'a>>,
+    /// How invocations reach it.
+    pub door: Door,
+}
+
+/// What a process is as a worker.
+#[derive(Clone, Copy)]
+pub struct Role {
     /// What runs it.
     pub runtime: Runtime,
     /// Limit on its anonymous memory.
     pub memory: ByteSize,
     /// Invocations at once.
     pub concurrency: u32,
-    /// What to load at boot; `None` for a blank isolate child, which gets a connected socket as descriptor 4.
-    pub load: Option<Load<'a>>,
+}
+
+impl Role {
+    /// What a worker of this version is.
+    pub fn of(version: &Version) -> Role {
+        Role {
+            runtime: version.settings.runtime,
+            memory: version.settings.memory,
+            concurrency: version.settings.concurrency,
+        }
+    }
+}
+
+/// How invocations reach a process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// It listens on a socket in its folder.
+    Listens,
+    /// It was born with a connected socket as descriptor 4.
+    Connected,
+}
+
+/// A process that was started and is nobody's worker yet.
+pub struct Process {
+    ordinal: u64,
+    folder: PathBuf,
+    nonce: String,
+    socket: Option<PathBuf>,
+    child: Child,
+    lifeline: ChildStdin,
+    control: OwnedFd,
+    conn: Option<Box<Conn>>,
+    group: Option<Group>,
+    is_joined: bool,
 }
 
 /// A process that was started, and what it says first.
@@ -60,75 +105,116 @@ pub struct Started {
     pub first_word: FirstWord,
 }
 
-/// Starts a process and the task that reads it. It is in its own process group, with a scrubbed environment.
+/// Starts a process and the task that reads it.
 pub async fn start(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Started> {
+    let role = plan.role;
+    boot(house, plan).await?.adopt(house, role)
+}
+
+/// Starts a process, in its own process group and control group, with a scrubbed environment.
+pub async fn boot(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Process> {
     let ordinal = house.ordinal();
     let folder = house.options.run_dir.join(format!("w{ordinal}"));
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let nonce = nonce();
-    let socket = plan.load.is_some().then(|| folder.join("s"));
-    let memory_mb = plan.memory.0 >> 20;
+    let socket = (plan.door == Door::Listens).then(|| folder.join("s"));
     let boot = serde_json::to_string(&Boot {
         nonce: &nonce,
         socket: socket.as_deref(),
-        memory_mb,
+        memory_mb: plan.role.memory.0 >> 20,
         load: plan.load,
     })?;
     let mut command = plan.command;
     let groups = house.groups.as_ref();
-    let group = groups.and_then(|groups| groups.make(&format!("w{ordinal}"), plan.memory).ok());
+    let group =
+        groups.and_then(|groups| groups.make(&format!("w{ordinal}"), plan.role.memory).ok());
     let is_joined = group
         .as_ref()
         .is_none_or(|group| group.is_joined_by(&mut command));
-    let Spawned {
-        mut child,
-        control,
-        conn,
-    } = spawn(house, command, &folder, &boot, socket.is_none()).await?;
-    let (drain, drains) = mpsc::unbounded_channel();
-    let worker = Arc::new(Worker::new(Birth {
+    let mut spawned = spawn(house, command, &folder, &boot, plan.door).await?;
+    let lifeline = spawned.child.stdin.take();
+    Ok(Process {
         ordinal,
-        runtime: plan.runtime,
-        pid: child.id(),
-        memory: plan.memory,
+        folder,
         nonce,
         socket,
-        folder,
-        concurrency: plan.concurrency,
-        conn,
-        now: house.ticks(),
-        drain,
-    }));
-    house.add(&worker);
-    let pid = worker.pid;
-    let group = tokio::task::spawn_blocking(move || {
-        group.inspect(|group| {
-            if !is_joined {
-                group.add(pid);
+        lifeline: lifeline.ok_or_else(|| io::Error::other("the child has no lifeline"))?,
+        child: spawned.child,
+        control: spawned.control,
+        conn: spawned.conn,
+        group,
+        is_joined,
+    })
+}
+
+impl Process {
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Tells a process that waits for it what to load, as one line on its lifeline.
+    /// Blocks when the line is longer than a pipe holds and the process does not read.
+    pub fn tell(&mut self, line: &str) -> io::Result<()> {
+        self.lifeline.write_all(line.as_bytes())
+    }
+
+    /// Ends a process that is nobody's worker.
+    pub fn discard(mut self, house: &House) {
+        kill_group(self.child.id(), Signal::KILL);
+        self.child.wait().ok();
+        house.spawner.forget(self.child.id());
+        remove_folder(self.folder);
+    }
+
+    /// Makes it a worker, and starts the task that reads it.
+    pub fn adopt(self, house: &Arc<House>, role: Role) -> io::Result<Started> {
+        let Process {
+            mut child, group, ..
+        } = self;
+        let (drain, drains) = mpsc::unbounded_channel();
+        let worker = Arc::new(Worker::new(Birth {
+            ordinal: self.ordinal,
+            runtime: role.runtime,
+            pid: child.id(),
+            memory: role.memory,
+            nonce: self.nonce,
+            socket: self.socket,
+            folder: self.folder,
+            concurrency: role.concurrency,
+            conn: self.conn,
+            now: house.ticks(),
+            drain,
+        }));
+        house.add(&worker);
+        let (pid, is_joined) = (worker.pid, self.is_joined);
+        let group = tokio::task::spawn_blocking(move || {
+            group.inspect(|group| {
+                group.limit(role.memory).ok();
+                if !is_joined {
+                    group.add(pid);
+                }
+            })
+        });
+        let (say, first_word) = oneshot::channel();
+        let pipes = match open_pipes(self.control, &mut child) {
+            Ok(pipes) => pipes,
+            Err(error) => {
+                kill_group(worker.pid, Signal::KILL);
+                reap(house, &worker, child, false);
+                return Err(error);
             }
-        })
-    });
-    let (say, first_word) = oneshot::channel();
-    let pipes = match open_pipes(control, &mut child) {
-        Ok(pipes) => pipes,
-        Err(error) => {
-            kill_group(worker.pid, Signal::KILL);
-            reap(house, &worker, child, false);
-            return Err(error);
-        }
-    };
-    house.tasks.spawn(supervise(
-        house.clone(),
-        worker.clone(),
-        Life {
+        };
+        let life = Life {
             child,
+            _lifeline: self.lifeline,
             group,
             pipes,
-        },
-        drains,
-        say,
-    ));
-    Ok(Started { worker, first_word })
+        };
+        let supervision = supervise(house.clone(), worker.clone(), life, drains, say);
+        house.tasks.spawn(supervision);
+        Ok(Started { worker, first_word })
+    }
 }
 
 /// A process, our end of its control pipe, and for an isolate child its one connection.
@@ -144,7 +230,7 @@ async fn spawn(
     mut command: Command,
     folder: &Path,
     boot: &str,
-    is_connected: bool,
+    door: Door,
 ) -> io::Result<Spawned> {
     runtime::scrub(&mut command, folder);
     command.env("BUNGEE_BOOT", boot);
@@ -154,7 +240,7 @@ async fn spawn(
         child_fd: 3,
     }];
     let mut conn = None;
-    if is_connected {
+    if door == Door::Connected {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         mappings.push(FdMapping {
@@ -222,9 +308,11 @@ fn watch_life(life: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     }
 }
 
-/// What a process is to us while it lives. `child` holds the lifeline.
+/// What a process is to us while it lives.
 struct Life {
     child: Child,
+    /// Its end tells the process that the server is gone.
+    _lifeline: ChildStdin,
     group: JoinHandle<Option<Group>>,
     pipes: Pipes,
 }
@@ -239,6 +327,7 @@ async fn supervise(
 ) {
     let Life {
         child,
+        _lifeline,
         group,
         pipes,
     } = process;

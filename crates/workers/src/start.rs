@@ -13,9 +13,9 @@ use crate::{
     exchange::Conn,
     house::House,
     pool::Shared,
-    process::{self, FirstWord, Plan, Started},
+    process::{self, Door, FirstWord, Plan, Role, Started},
     runtime::{self, Load},
-    trace,
+    spare, trace,
     version::Version,
     worker::{Cause, Worker, ended_how, silent},
 };
@@ -37,23 +37,38 @@ pub async fn start(shared: &Arc<Shared>, index: u32) -> Result<Arc<Worker>, Fail
 }
 
 async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<Worker>, Failure> {
-    let settings = &version.settings;
     let entry = version.dir.join(&version.entry).display().to_string();
-    let plan = Plan {
-        command: runtime::command(&house.options, version)?,
-        runtime: settings.runtime,
-        memory: settings.memory,
-        concurrency: settings.concurrency,
-        load: Some(Load::of(version, &entry)),
+    let role = Role::of(version);
+    let command = || runtime::command(&house.options, version);
+    let spare = spare::take(house, version, &command()?, Load::of(version, &entry), role);
+    let Started { worker, first_word } = match spare {
+        Some(started) => started,
+        None => {
+            let plan = Plan {
+                command: command()?,
+                role,
+                load: Some(Load::of(version, &entry)),
+                door: Door::Listens,
+            };
+            let started = process::start(house, plan).await;
+            started.map_err(|error| cannot_start(&error))?
+        }
     };
-    let Started { worker, first_word } = process::start(house, plan)
-        .await
-        .map_err(|error| cannot_start(&error))?;
     worker.version.set(version.clone()).ok();
-    wait_ready(house, &worker, first_word)
-        .await
-        .map_err(|failure| remapped(failure, version))?;
+    let ready = wait_ready(house, &worker, first_word).await;
+    spare::refill(house, &command()?, role);
+    ready.map_err(|failure| remapped(failure, version))?;
     Ok(worker)
+}
+
+/// Boots spare workers for a version that is about to be served.
+pub fn prepare_spares(house: &Arc<House>, version: &Version) {
+    if version.settings.runtime == Runtime::Isolate {
+        return;
+    }
+    if let Ok(command) = runtime::command(&house.options, version) {
+        spare::refill(house, &command, Role::of(version));
+    }
 }
 
 async fn start_isolate(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<Worker>, Failure> {

@@ -6,11 +6,15 @@
 const CONTROL = 3;
 const control = Bun.file(CONTROL);
 const write = Bun.write;
+/** What the server says of the worker and its function; a spare worker is told the second part later. */
 const boot = JSON.parse(process.env.BUNGEE_BOOT);
 delete process.env.BUNGEE_BOOT;
 
-/** Holds the Request of the running invocation; its id is read only when something is logged. Made once all else is ready. */
+/** Holds the Request of the running invocation; its id is read only when something is logged. */
 let current;
+function prepareContext() {
+  current ??= new (import.meta.require("node:async_hooks").AsyncLocalStorage)();
+}
 
 /** Handlers that run right now, those whose caller has left included. */
 let running = 0;
@@ -99,12 +103,6 @@ globalThis.process = new Proxy(host, {
     return true;
   },
 });
-if (boot.concurrency > 1) {
-  // Raw output cannot be told apart when several invocations write at once.
-  process.stdout;
-  process.stderr;
-}
-
 /** An error that nobody caught ends the worker, as it would end any process; the server learns which one it was. */
 function fatal(thrown) {
   tell({ t: "fatal", error: describe(thrown) });
@@ -214,30 +212,71 @@ function serveEvent(handler) {
   };
 }
 
-let serve;
-try {
-  const handler = findHandler(await import(boot.entry));
-  serve = boot.kind === "web" ? serveWeb(handler) : serveEvent(handler);
-} catch (thrown) {
-  const first = thrown?.errors?.[0] ?? thrown;
-  tell({ t: "init-error", error: describe(first) });
-  process.exit(1);
+/** Loads the function, serves it, and says so. */
+async function begin() {
+  if (boot.concurrency > 1) {
+    // Raw output cannot be told apart when several invocations write at once.
+    process.stdout;
+    process.stderr;
+  }
+  let serve;
+  try {
+    const handler = findHandler(await import(boot.entry));
+    serve = boot.kind === "web" ? serveWeb(handler) : serveEvent(handler);
+  } catch (thrown) {
+    const first = thrown?.errors?.[0] ?? thrown;
+    tell({ t: "init-error", error: describe(first) });
+    process.exit(1);
+  }
+  Bun.serve({
+    unix: boot.socket,
+    // The server enforces its own limits on time and size, and says so; Bun must not cut in before it.
+    idleTimeout: 0,
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    development: false,
+    routes: { [`/${boot.nonce}/ping`]: () => new Response(String(running)) },
+    fetch: serve,
+    error: fault,
+  });
+  tell({ t: "ready" });
+  // Loaded while the server connects: it takes as long as a sixth of starting Bun.
+  prepareContext();
 }
 
-Bun.serve({
-  unix: boot.socket,
-  // The server enforces its own limits on time and size, and says so; Bun must not cut in before it.
-  idleTimeout: 0,
-  maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-  development: false,
-  routes: { [`/${boot.nonce}/ping`]: () => new Response(String(running)) },
-  fetch: serve,
-  error: fault,
-});
-tell({ t: "ready" });
-// Loaded while the server connects: it takes as long as a sixth of starting Bun.
-current = new (import.meta.require("node:async_hooks").AsyncLocalStorage)();
+/** Makes a spare worker what a fresh one would be: its folder, and an environment that what it starts inherits. */
+function becomeFunction({ cwd, env, ...load }) {
+  Object.assign(boot, load);
+  Object.assign(process.env, env);
+  process.chdir(cwd);
+  // Bun gives these the environment that it was started with, unless it is told otherwise.
+  const withEnv = (spawn) => (first, second) =>
+    Array.isArray(first) ? spawn(first, { env: process.env, ...second }) : spawn({ env: process.env, ...first });
+  Bun.spawn = withEnv(Bun.spawn);
+  Bun.spawnSync = withEnv(Bun.spawnSync);
+  globalThis.Worker = class Worker extends globalThis.Worker {
+    constructor(url, options) {
+      super(url, { env: process.env, ...options });
+    }
+  };
+}
 
-// The lifeline: its end means that the server is gone.
+// The lifeline: a spare worker is told on it what to load, as one line; its end means that the server is gone.
+const lifeline = Bun.stdin.stream().getReader();
+async function assigned() {
+  const decoder = new TextDecoder();
+  let text = "";
+  while (!text.endsWith("\n")) {
+    const { value, done } = await lifeline.read();
+    if (done) process.exit(0);
+    text += decoder.decode(value, { stream: true });
+  }
+  return JSON.parse(text);
+}
+
+if (boot.entry === undefined) {
+  prepareContext();
+  becomeFunction(await assigned());
+}
+await begin();
 const leave = () => process.exit(0);
-Bun.stdin.stream().getReader().read().then(leave, leave);
+lifeline.read().then(leave, leave);
