@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::{child, error::BuildError, exports::Format, resolve::Folder};
 
+mod bytecode;
 mod complaint;
 mod tidy;
 
@@ -39,6 +40,8 @@ pub(crate) struct Order<'o> {
     pub(crate) patch: &'o SettingsPatch,
     /// Where the bundle goes: an empty folder.
     pub(crate) out: &'o Path,
+    /// Whether a large bundle is compiled ahead.
+    pub(crate) is_ahead: bool,
 }
 
 /// A bundle that lies in its folder.
@@ -85,6 +88,8 @@ pub(crate) async fn bundle(order: &Order<'_>) -> Result<Bundled, BuildError> {
     if name == MODULE {
         fs::write(out.join(ENTRY), wrapper(order.patch.handler.as_deref()))
             .map_err(|error| BuildError::io("cannot write the bundle", error))?;
+    } else if order.is_ahead {
+        bytecode::compile(order, &out).await?;
     }
     Ok(Bundled {
         entry: ENTRY.into(),

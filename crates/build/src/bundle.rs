@@ -29,11 +29,16 @@ const LINES: usize = 20;
 pub struct Tools {
     /// Bun: a path, or a name that is looked up on `PATH`.
     pub bun: PathBuf,
+    /// Whether large bundles for Bun are minified and compiled to bytecode: they start sooner, and take longer to build.
+    pub is_ahead: bool,
 }
 
 impl Default for Tools {
     fn default() -> Tools {
-        Tools { bun: "bun".into() }
+        Tools {
+            bun: "bun".into(),
+            is_ahead: false,
+        }
     }
 }
 
@@ -153,6 +158,7 @@ async fn bundle(
                 format: exports.format,
                 patch,
                 out,
+                is_ahead: tools.is_ahead,
             };
             let done = bun::bundle(&order).await?;
             Bundled {

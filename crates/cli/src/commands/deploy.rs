@@ -67,7 +67,10 @@ impl Deploy {
                 function: name,
                 target: door.global.project.as_ref(),
                 out: &scratch.path().join(name.as_str()),
-                tools: &Tools::default(),
+                tools: &Tools {
+                    is_ahead: true,
+                    ..Tools::default()
+                },
             };
             let ready = deploy::prepare(&client, order, |step| tell(door, name, step)).await;
             prepared.push(ready.map_err(complaint)?);

@@ -172,6 +172,7 @@ async fn without_bun_the_error_names_the_command_that_installs_it() {
     ]);
     let tools = Tools {
         bun: "/nowhere/bun".into(),
+        ..Tools::default()
     };
     let error = world.try_build(&tools).await.1.unwrap_err();
     assert_eq!(
@@ -182,4 +183,69 @@ async fn without_bun_the_error_names_the_command_that_installs_it() {
         error.hint.as_deref(),
         Some("`npm install -g bun` installs it")
     );
+}
+
+/// A module of more than 64 KiB that ends in `tail`.
+fn large(tail: &str) -> World {
+    let filling: String = (0..2000)
+        .map(|n| format!("export const filling{n} = () => 'filling number {n}';\n"))
+        .collect();
+    world(&[
+        ("bungee.toml", &on_bun("src/hello.ts")),
+        ("src/filling.ts", &filling),
+        (
+            "src/hello.ts",
+            &format!("import * as filling from './filling';\nglobalThis.kept = filling;\n{tail}"),
+        ),
+    ])
+}
+
+async fn ahead(world: &World) -> Done {
+    let tools = Tools {
+        is_ahead: true,
+        ..Tools::default()
+    };
+    let (out, built) = world.try_build(&tools).await;
+    Done {
+        out,
+        built: built.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn a_large_bundle_is_compiled_ahead_and_stays_what_it_was() {
+    let throws = "export default (word: string): string => {\n  if (word) return word;\n  throw new TypeError('boom');\n};\n";
+    let world = large(throws);
+    let done = ahead(&world).await;
+    assert_eq!(done.paths(), ["index.js", "index.js.jsc", "index.js.map"]);
+    assert_eq!(
+        done.built.manifest.digest(),
+        ahead(&large(throws)).await.built.manifest.digest(),
+        "the same sources elsewhere give the same bundle"
+    );
+    assert_eq!(world.build().await.paths(), ["index.js", "index.js.map"]);
+    drop(world);
+    assert_eq!(done.run("console.log(loaded.default('hi'))"), "hi");
+    let stack = done.run("try { loaded.default() } catch (error) { console.log(error.stack) }");
+    assert!(
+        stack.contains("TypeError: boom") && stack.contains("src/hello.ts:5:"),
+        "{stack}"
+    );
+}
+
+#[tokio::test]
+async fn what_commonjs_cannot_say_is_not_compiled() {
+    for tail in [
+        "export default await Promise.resolve(() => 'hi');\n",
+        "export default () => import.meta.dir;\n",
+    ] {
+        let done = ahead(&large(tail)).await;
+        assert_eq!(done.paths(), ["index.js", "index.js.map"], "{tail}");
+        done.run("console.log(loaded.default())");
+    }
+    let small = world(&[
+        ("bungee.toml", &on_bun("hello.ts")),
+        ("hello.ts", "export default () => 'hi';\n"),
+    ]);
+    assert_eq!(ahead(&small).await.paths(), ["index.js", "index.js.map"]);
 }
