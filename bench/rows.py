@@ -62,7 +62,7 @@ class Bench:
     """What all rows share: one server with every function deployed, and how long to measure."""
 
     def __init__(self, binary, quick, log):
-        self.binary, self.log = binary, log
+        self.binary, self.quick, self.log = binary, quick, log
         self.turns, self.seconds = (2, 2) if quick else (5, 4)
         self.few = 5 if quick else 15
         self._bungee = None

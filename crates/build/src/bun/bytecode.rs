@@ -10,6 +10,12 @@ use super::{ENTRY, Order, command, tidy};
 /// Smaller bundles load as fast without.
 const WORTH_IT: u64 = 64 << 10;
 
+/// What CommonJS does not have.
+const META: &[u8] = b"import.meta";
+
+/// Bun's own way to `require` in an ES module; it becomes a plain one in CommonJS.
+const REQUIRE: &[u8] = b".require";
+
 /// Where the second build writes, inside the bundle's folder; gone afterwards.
 const BESIDE: &str = ".bungee-bytecode";
 
@@ -43,7 +49,9 @@ fn is_worth_it(entry: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     let text = fs::read(entry)?;
-    Ok(!text.windows(11).any(|part| part == b"import.meta"))
+    Ok(!text
+        .windows(META.len() + REQUIRE.len())
+        .any(|part| part.starts_with(META) && !part.ends_with(REQUIRE)))
 }
 
 fn replace(order: &Order<'_>, beside: &Path, out: &Path) -> io::Result<()> {
