@@ -303,3 +303,33 @@ fn idle_workers_end_after_their_time() {
     until("the idle worker ended", || house.bun_workers().is_empty());
     house.get("/functions/f/now").ok();
 }
+
+#[test]
+fn worn_workers_make_room_under_load_and_nothing_is_lost() {
+    for (limit, settings) in [
+        ("worker_invocations=20", "workers = { min = 2, max = 2 }"),
+        ("worker_age=1s", "concurrency = 4\nworkers = { max = 2 }"),
+    ] {
+        let plan = House::serve().flag("--limit").flag(limit);
+        let house = plan
+            .function("f", |f| f.bun().web(MEET).setting(settings))
+            .start();
+        let first = house.get("/functions/f/now").ok();
+        let (count, bad) = under_load(&house, "/functions/f/sleep/5", 8, || {
+            let mut seen = vec![first];
+            until("three others have answered", || {
+                let pid = house.get("/functions/f/now").ok();
+                if !seen.contains(&pid) {
+                    seen.push(pid);
+                }
+                seen.len() > 3
+            });
+        });
+        assert!(
+            bad.is_empty(),
+            "{limit}: {} of {count}: {:?}",
+            bad.len(),
+            bad.first()
+        );
+    }
+}

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use laptop::api::Address;
-use model::{FunctionId, Level, Name};
+use model::{FunctionId, Level, LimitError, Limits, Name};
 
 use crate::commands;
 
@@ -157,6 +157,36 @@ impl std::str::FromStr for FunctionName {
 
 fn level(text: &str) -> Result<Level, String> {
     text.parse()
+}
+
+/// Limits that are asked for, each as `NAME=VALUE`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Limited {
+    /// Change a limit; may be given more than once, `bungee info` shows them all
+    #[arg(long = "limit", value_name = "NAME=VALUE", value_parser = limit)]
+    limits: Vec<(String, String)>,
+}
+
+impl Limited {
+    /// The defaults, changed as was asked.
+    pub fn limits(&self) -> Result<Limits, LimitError> {
+        let mut limits = Limits::default();
+        for (name, value) in &self.limits {
+            limits.set(name, value)?;
+        }
+        Ok(limits)
+    }
+}
+
+/// `NAME=VALUE`; whether there is such a limit is said here already.
+fn limit(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("write it as `NAME=VALUE`, like `worker_age=12h`")?;
+    Limits::default()
+        .set(name, value)
+        .map_err(|error| error.to_string())?;
+    Ok((name.into(), value.into()))
 }
 
 /// `ADDRESS:PORT`, where the address is an IP address or `localhost`.

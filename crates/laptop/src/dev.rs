@@ -39,6 +39,8 @@ pub struct Options {
     pub next_free_port: bool,
     /// How long work in flight may go on at the end.
     pub grace: Duration,
+    /// Every limit.
+    pub limits: Limits,
     /// Our own program, which is started again as a worker.
     pub program: PathBuf,
     /// Where runtimes are looked for.
@@ -177,7 +179,7 @@ async fn start_server(options: Options, state: &Path, home: Name) -> Result<Serv
         home_project: home,
         require_token: false,
         grace: options.grace,
-        limits: Limits::default(),
+        limits: options.limits,
         program: options.program,
         path: options.path,
     })

@@ -17,9 +17,9 @@ pub use bundle::{BundleFile, Manifest, ManifestError};
 pub use clock::{Clock, Timestamp};
 pub use failure::{ErrorType, Failure, HandlerFault};
 pub use invocation::{InvocationId, Level, LogLine, Outcome, Record, Trigger};
-pub use limits::Limits;
+pub use limits::{LimitError, Limits};
 pub use name::{FunctionId, Name, NameError, RESERVED_NAMES};
-pub use pool::{PoolView, Reason, Step, WorkerState, next_step};
+pub use pool::{PoolView, Reason, Step, Wear, WorkerState, is_worn, next_step};
 pub use route::{Method, Params, Route, RouteError, RouteTable, Target};
 pub use settings::{
     Auth, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{ByteSize, TimeSpan};
+use serde_json::Value;
+
+use crate::{
+    nearest,
+    units::{ByteSize, TimeSpan},
+};
 
 /// The server's limits. `bungee info` shows them; errors name them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +45,12 @@ pub struct Limits {
     pub body_idle: TimeSpan,
     /// Client connections open at once.
     pub connections: u32,
+    /// A worker this old takes no more, and another takes its place.
+    pub worker_age: TimeSpan,
+    /// … and so does one that has run this many invocations, …
+    pub worker_invocations: u64,
+    /// … or one that holds this much of its `memory` between invocations, in percent.
+    pub worker_memory: u32,
     /// Records and logs are kept this long.
     pub keep_time: TimeSpan,
     /// … or until they take this much, …
@@ -69,10 +80,101 @@ impl Default for Limits {
             header_read: TimeSpan::seconds(10),
             body_idle: TimeSpan::seconds(30),
             connections: 10_000,
+            worker_age: TimeSpan::seconds(86_400),
+            worker_invocations: 10_000_000,
+            worker_memory: 80,
             keep_time: TimeSpan::seconds(7 * 86_400),
             keep_size: ByteSize(1 << 30),
             keep_invocations: 100_000,
             records_per_second: 200,
+        }
+    }
+}
+
+/// Why a limit was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// There is no limit of this name.
+    #[error("there is no limit `{name}`{}", did_you_mean(.nearest.as_deref()))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The limit that was probably meant.
+        nearest: Option<String>,
+    },
+    /// The value is none of its kind.
+    #[error("the limit `{name}` cannot be `{value}`: {reason}")]
+    Value {
+        /// The limit.
+        name: String,
+        /// What it should have become.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"))
+}
+
+impl Limits {
+    /// Changes the limit of this name; sizes and spans are written with their unit.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), LimitError> {
+        let refused = |reason: &str| LimitError::Value {
+            name: name.into(),
+            value: value.into(),
+            reason: reason.into(),
+        };
+        let Ok(Value::Object(mut all)) = serde_json::to_value(&*self) else {
+            return Err(refused("the limits cannot be listed"));
+        };
+        let Some(place) = all.get_mut(name) else {
+            let nearest = nearest(name, all.keys().map(String::as_str)).map(String::from);
+            let name = name.into();
+            return Err(LimitError::Unknown { name, nearest });
+        };
+        if value.trim_start().starts_with('0') {
+            return Err(refused("a limit is more than zero"));
+        }
+        *place = if place.is_number() {
+            let number: u64 = value.parse().map_err(|_| refused("it is a whole number"))?;
+            number.into()
+        } else {
+            value.into()
+        };
+        *self = serde_json::from_value(Value::Object(all))
+            .map_err(|error| refused(&error.to_string()))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_changed_by_name() {
+        let mut limits = Limits::default();
+        limits.set("worker_age", "5m").unwrap();
+        limits.set("event", "1MB").unwrap();
+        limits.set("workers", "7").unwrap();
+        assert_eq!(limits.worker_age, TimeSpan::seconds(300));
+        assert_eq!(limits.event, ByteSize::mebibytes(1));
+        assert_eq!(limits.workers, 7);
+        let says = |name, value| Limits::default().set(name, value).unwrap_err().to_string();
+        assert_eq!(
+            says("worker_agee", "5m"),
+            "there is no limit `worker_agee`; did you mean `worker_age`?"
+        );
+        for (name, value, why) in [
+            ("worker_age", "5", "5"),
+            ("workers", "many", "whole number"),
+            ("workers", "0", "more than zero"),
+            ("event", "0MB", "more than zero"),
+            ("connections", "99999999999", "invalid value"),
+        ] {
+            assert!(says(name, value).contains(why), "{}", says(name, value));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What a pool decides, as a function of values: start, reuse, wait or refuse; and what a worker may become.
 
-use crate::invocation::words;
+use crate::{
+    invocation::words,
+    limits::Limits,
+    units::{ByteSize, TimeSpan},
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -100,9 +104,88 @@ pub fn next_step(pool: &PoolView) -> Step {
     Step::Refuse(Reason::QueueFull)
 }
 
+/// What a worker has behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wear {
+    /// Since it was ready.
+    pub age: TimeSpan,
+    /// Invocations that it has run.
+    pub invocations: u64,
+    /// Anonymous memory that it held when it was last looked at.
+    pub memory: ByteSize,
+    /// The most that it may hold.
+    pub memory_max: ByteSize,
+}
+
+/// Whether a worker is to make room for a fresh one: runtimes and modules leak, slowly.
+/// What it holds counts only once it has run something: before, it is what its module needs.
+pub fn is_worn(wear: &Wear, limits: &Limits) -> bool {
+    let holds = wear.memory.0.saturating_mul(100);
+    let may_hold = wear
+        .memory_max
+        .0
+        .saturating_mul(limits.worker_memory.into());
+    wear.age >= limits.worker_age
+        || wear.invocations >= limits.worker_invocations
+        || (wear.invocations > 0 && holds >= may_hold)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_wears_out_by_age_by_invocations_and_by_memory() {
+        let limits = Limits::default();
+        let fresh = Wear {
+            age: TimeSpan::seconds(1),
+            invocations: 1,
+            memory: ByteSize::mebibytes(10),
+            memory_max: ByteSize::mebibytes(100),
+        };
+        let table = [
+            (fresh, false),
+            (
+                Wear {
+                    age: limits.worker_age,
+                    ..fresh
+                },
+                true,
+            ),
+            (
+                Wear {
+                    invocations: limits.worker_invocations,
+                    ..fresh
+                },
+                true,
+            ),
+            (
+                Wear {
+                    memory: ByteSize::mebibytes(79),
+                    ..fresh
+                },
+                false,
+            ),
+            (
+                Wear {
+                    memory: ByteSize::mebibytes(80),
+                    ..fresh
+                },
+                true,
+            ),
+            (
+                Wear {
+                    memory: ByteSize::mebibytes(99),
+                    invocations: 0,
+                    ..fresh
+                },
+                false,
+            ),
+        ];
+        for (wear, expected) in table {
+            assert_eq!(is_worn(&wear, &limits), expected, "{wear:?}");
+        }
+    }
 
     #[test]
     fn an_arrival_reuses_before_it_starts_and_starts_before_it_waits() {

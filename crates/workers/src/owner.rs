@@ -3,11 +3,17 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
-use model::{ErrorType, Failure, InvocationId, PoolView, Reason, Runtime, Step, next_step};
+use model::{
+    ByteSize, ErrorType, Failure, InvocationId, PoolView, Reason, Runtime, Step, TimeSpan, Wear,
+    is_worn, next_step,
+};
 use tokio::{sync::mpsc, sync::oneshot, time::MissedTickBehavior};
 
 use crate::{
@@ -338,9 +344,38 @@ impl Owner {
                 self.end(worker, Cause::Idle);
             }
         }
+        self.recycle(now);
         let missing = settings.workers_min.saturating_sub(self.alive());
         if !self.is_failing {
             (0..missing).for_each(|_| self.start());
+        }
+    }
+
+    /// Retires one worker that is worn: what it runs ends, what comes goes elsewhere. One at a time, so that most stay.
+    fn recycle(&mut self, now: u64) {
+        let limits = &self.shared.house.options.limits;
+        let workers = self
+            .shared
+            .table
+            .iter()
+            .filter_map(|place| place.load_full());
+        let worn = workers
+            .filter(|worker| !worker.gate.is_closed())
+            .find(|worker| {
+                let wear = Wear {
+                    age: TimeSpan(now.saturating_sub(worker.born)),
+                    invocations: worker.served.load(Relaxed),
+                    memory: ByteSize(worker.holds.load(Relaxed)),
+                    memory_max: worker.memory,
+                };
+                is_worn(&wear, limits)
+            });
+        if let Some(worker) = worn {
+            let inside = worker.gate.close();
+            self.purge();
+            if inside == 0 {
+                self.end(worker, Cause::Retired);
+            }
         }
     }
 

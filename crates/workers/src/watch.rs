@@ -1,6 +1,10 @@
 //! The watch: deadlines and memory of what is in flight. Asleep while nothing is.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use model::{ByteSize, InvocationId};
 use tokio::time::MissedTickBehavior;
@@ -115,10 +119,11 @@ fn check_memory(worker: &Arc<Worker>) {
     if worker.exit.get().is_some() {
         return;
     }
-    if let Some(used) = anonymous_memory(worker.pid)
-        && used > worker.memory
-    {
-        worker.kill(Cause::OutOfMemory(used));
+    if let Some(used) = anonymous_memory(worker.pid) {
+        worker.holds.store(used.0, Relaxed);
+        if used > worker.memory {
+            worker.kill(Cause::OutOfMemory(used));
+        }
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
     process::ExitStatus,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -62,6 +65,12 @@ pub struct Worker {
     pub used_at: AtomicU64,
     /// Whether it ever took one.
     pub was_used: AtomicBool,
+    /// When it was started, in ticks.
+    pub born: u64,
+    /// Invocations that it has run.
+    pub served: AtomicU64,
+    /// Anonymous memory at the last look, in bytes.
+    pub holds: AtomicU64,
     /// The first invocation that ran past its deadline beside neighbours; the worker is killed when these have ended.
     pub overdue: OnceLock<InvocationId>,
     /// Why we end it; the first cause stays.
@@ -200,6 +209,9 @@ impl Worker {
             slots,
             last: Default::default(),
             used_at: birth.now.into(),
+            born: birth.now,
+            served: 0.into(),
+            holds: 0.into(),
             was_used: false.into(),
             overdue: OnceLock::new(),
             cause: OnceLock::new(),
@@ -285,6 +297,7 @@ impl Worker {
 
     /// Ends what holds this slot.
     pub fn end_slot(&self, slot: &Slot) {
+        self.served.fetch_add(1, Relaxed);
         if let Some(id) = slot.holder() {
             let (high, low) = id.to_words();
             self.last.0.store(high, SeqCst);

@@ -9,7 +9,7 @@ use laptop::dev::{self, DevError, Options};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::{
-    arguments::listen,
+    arguments::{Limited, listen},
     commands::{Door, serve},
     ends::Looks,
     exit::{Complaint, Exit, Stop, chain},
@@ -33,6 +33,8 @@ pub struct Dev {
     /// Where to listen; may be given more than once [default: 127.0.0.1:9001, or the next free port]
     #[arg(long, value_name = "ADDR", env = "BUNGEE_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = listen)]
     listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    limited: Limited,
 }
 
 impl Dev {
@@ -47,6 +49,7 @@ impl Dev {
             listen: listen.clone(),
             next_free_port: !is_explicit,
             grace: GRACE,
+            limits: serve::limits(&self.limited)?,
             program: serve::program()?,
             path: system::path(),
         };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use server::{Options, Server, StartError};
 
 use crate::{
-    arguments::{LogFormat, listen},
+    arguments::{Limited, LogFormat, listen},
     commands::Door,
     ends::{self, Looks},
     exit::{Complaint, Exit, Stop, chain},
@@ -47,6 +47,8 @@ pub struct Serve {
     /// How long work in flight may go on after the first signal
     #[arg(long, value_name = "SPAN", default_value = "30s")]
     grace: TimeSpan,
+    #[command(flatten)]
+    limited: Limited,
 }
 
 /// Where a server is, as `--json` shows it.
@@ -82,7 +84,7 @@ impl Serve {
             home_project: home.clone(),
             require_token: self.require_token,
             grace: self.grace.duration(),
-            limits: Limits::default(),
+            limits: limits(&self.limited)?,
             program: program()?,
             path: system::path(),
         };
@@ -162,6 +164,13 @@ pub fn refuse_settings() -> Result<(), Stop> {
             .into()),
         None => Ok(()),
     }
+}
+
+/// The limits that a server is to hold.
+pub fn limits(limited: &Limited) -> Result<Limits, Complaint> {
+    limited
+        .limits()
+        .map_err(|error| Complaint::new(Exit::Usage, error.to_string()))
 }
 
 /// What was given, or the default address.
