@@ -5,4 +5,5 @@ mod faults;
 mod input;
 mod shutdown;
 mod start;
+mod states;
 mod timeouts;
