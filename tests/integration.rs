@@ -9,5 +9,6 @@ mod handlers;
 mod isolate;
 mod limits;
 mod logging;
+mod node;
 mod spares;
 mod versions;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::serving::House;
 
-/// An event handler that does what the event says.
+/// An event handler that does what the event says, for Bun and Node.
 const BUN: &str = "
     import { spawnSync } from 'node:child_process';
     import { writeSync } from 'node:fs';
@@ -20,6 +20,7 @@ const BUN: &str = "
       exit: () => process.exit(3),
       kill: () => { process.kill(process.pid, 'SIGKILL'); while (true); },
       memory: () => { const held = []; while (true) held.push(new Uint8Array(8 << 20).fill(1)); },
+      heap: () => { const held = []; while (true) held.push({ a: [held.length] }); },
       later: () => new Promise(() => setTimeout(() => { throw new Error('thrown later'); }, 1)),
       loop: () => { while (true); },
       noise: () => { spawnSync('sh', ['-c', 'printf \"{\\\\\"t\\\\\":\\\\\"ready\\\\\"}\\\\n\"; head -c 200000 /dev/urandom'], { stdio: 'inherit' }); writeSync(1, 'HTTP/1.1 500 no\\r\\n\\r\\n'); return 'noisy'; },
@@ -48,6 +49,7 @@ const ISOLATE: &str = "
 fn house(settings: &str) -> House {
     House::serve()
         .function("bun", |f| f.bun().event(BUN).setting(settings))
+        .function("node", |f| f.on("node").event(BUN).setting(settings))
         .function("isolated", |f| f.event(ISOLATE).setting(settings))
         .start()
 }
@@ -82,7 +84,7 @@ fn fails(house: &House, name: &str, what: &str, error_type: &str, words: &str) -
 #[test]
 fn what_a_handler_throws_reaches_the_caller_with_type_message_and_stack() {
     let house = house("");
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         let invoked = fails(&house, name, "throw", "HandlerError", "thrown here");
         let fault = &invoked["error"]["fault"];
         assert_eq!(fault["errorType"], "RangeError");
@@ -101,7 +103,7 @@ fn what_a_handler_throws_reaches_the_caller_with_type_message_and_stack() {
 #[test]
 fn a_thrown_value_that_is_no_error_is_shown_as_it_is() {
     let house = house("");
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         fails(&house, name, "text", "HandlerError", "just text");
         fails(&house, name, "nothing", "HandlerError", "undefined");
     }
@@ -110,7 +112,7 @@ fn a_thrown_value_that_is_no_error_is_shown_as_it_is() {
 #[test]
 fn an_event_handler_that_returns_undefined_gives_null() {
     let house = house("");
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         let invoked = act(&house, name, "undefined");
         assert_eq!(
             (&invoked["outcome"], &invoked["result"]),
@@ -122,7 +124,7 @@ fn an_event_handler_that_returns_undefined_gives_null() {
 #[test]
 fn a_result_that_is_no_json_is_a_handler_error() {
     let house = house("");
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         fails(&house, name, "cyclic", "HandlerError", "c");
         fails(&house, name, "bigint", "HandlerError", "BigInt");
     }
@@ -130,25 +132,45 @@ fn a_result_that_is_no_json_is_a_handler_error() {
 
 #[test]
 fn exit_costs_only_its_own_invocation_and_names_the_code() {
-    fails(&house(""), "bun", "exit", "WorkerCrashed", "3");
+    let house = house("");
+    for name in ["bun", "node"] {
+        fails(&house, name, "exit", "WorkerCrashed", "code 3");
+    }
 }
 
 #[test]
 fn a_worker_killed_by_a_signal_is_named_by_it() {
-    fails(&house(""), "bun", "kill", "WorkerCrashed", "SIGKILL");
+    let house = house("");
+    for name in ["bun", "node"] {
+        fails(&house, name, "kill", "WorkerCrashed", "SIGKILL");
+    }
 }
 
 #[test]
 fn an_error_that_nobody_catches_is_named() {
-    fails(&house(""), "bun", "later", "WorkerCrashed", "thrown later");
+    let house = house("");
+    for name in ["bun", "node"] {
+        fails(&house, name, "later", "WorkerCrashed", "thrown later");
+    }
 }
 
 #[test]
 fn too_much_memory_is_named_with_its_limit() {
     let house = house("memory = '128MB'");
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         fails(&house, name, "memory", "OutOfMemory", "128");
     }
+}
+
+#[test]
+fn a_heap_that_node_finds_full_is_out_of_memory() {
+    let house = house("memory = '128MB'");
+    fails(&house, "node", "heap", "OutOfMemory", "the limit 128MB");
+    let source = "const held = []; while (true) held.push({ a: [held.length] });\nexport const handler = () => 1;";
+    house.save("src/node.js", source);
+    house.deploy().ok();
+    let invoked = house.invoke("node", &json!({}));
+    assert_eq!(invoked["outcome"], "OutOfMemory", "{invoked}");
 }
 
 #[test]
@@ -163,7 +185,7 @@ fn a_recursion_without_end_is_a_range_error() {
 #[test]
 fn a_loop_without_end_is_killed_at_its_deadline() {
     let house = house("timeout = '300ms'");
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         let invoked = fails(&house, name, "loop", "FunctionTimeout", "300ms");
         assert!(invoked["ran_us"].as_i64().unwrap() >= 290_000, "{invoked}");
     }
@@ -183,14 +205,16 @@ fn a_call_that_stays_inside_a_built_in_is_killed_at_its_deadline() {
 #[test]
 fn noise_on_stdout_harms_nothing() {
     let house = house("");
-    let invoked = act(&house, "bun", "noise");
-    assert_eq!(invoked["result"], "noisy", "{invoked}");
+    for name in ["bun", "node"] {
+        let invoked = act(&house, name, "noise");
+        assert_eq!(invoked["result"], "noisy", "{invoked}");
+    }
 }
 
 #[test]
 fn an_answer_of_six_megabytes_arrives_whole() {
     let house = house("");
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         let invoked = act(&house, name, "large");
         assert_eq!(
             invoked["result"].as_str().unwrap().len(),
@@ -210,9 +234,10 @@ fn a_web_handler_that_gives_no_response_is_a_handler_error() {
         export default (r) => acts[new URL(r.url).searchParams.get('act')]();";
     let house = House::serve()
         .function("bun", |f| f.bun().web(source))
+        .function("node", |f| f.on("node").web(source))
         .function("isolated", |f| f.web(source))
         .start();
-    for name in ["bun", "isolated"] {
+    for name in ["bun", "node", "isolated"] {
         let get = |act: &str| house.get(&format!("/functions/{name}?act={act}"));
         get("undefined")
             .fails(502, "HandlerError")
@@ -233,12 +258,16 @@ fn a_stream_that_breaks_is_broken_off_and_not_ended() {
           start(c) { c.enqueue('first'); setTimeout(() => c.error(new Error('broke')), 20); }
         }))";
     let house = House::serve()
-        .function("f", |f| f.bun().web(source))
+        .function("bun", |f| f.bun().web(source))
+        .function("node", |f| f.on("node").web(source))
         .start();
-    let answer = house.get("/functions/f");
-    assert!(!answer.is_whole, "{answer:?}");
-    assert_eq!(house.get("/functions/f/good").ok(), "good");
-    house.record("f", |record| record["outcome"] != "ok");
+    for name in ["bun", "node"] {
+        let answer = house.get(&format!("/functions/{name}"));
+        assert!(!answer.is_whole, "{answer:?}");
+        let good = house.get(&format!("/functions/{name}/good"));
+        assert_eq!(good.ok(), "good");
+        house.record(name, |record| record["outcome"] != "ok");
+    }
 }
 
 #[test]
@@ -246,18 +275,27 @@ fn a_module_that_fails_to_load_is_an_init_error_with_file_and_line() {
     let source = "\nthrow new Error('no database');\nexport const handler = () => 1;\n";
     let house = House::serve()
         .function("bun", |f| f.bun().event(source))
+        .function("node", |f| f.on("node").event(source))
         .start();
-    let invoked = house.invoke("bun", &json!({}));
-    assert_eq!(invoked["outcome"], "InitError", "{invoked}");
-    let message = invoked["error"]["message"].as_str().unwrap();
-    assert!(
-        message.contains("no database") && message.contains("src/bun.js:2"),
-        "{message}"
-    );
-    assert!(!message.contains('\n'), "{message}");
-    house.save("src/bun.js", "export const handler = () => 'mended'");
+    for name in ["bun", "node"] {
+        let invoked = house.invoke(name, &json!({}));
+        assert_eq!(invoked["outcome"], "InitError", "{invoked}");
+        let message = invoked["error"]["message"].as_str().unwrap();
+        let place = format!("src/{name}.js:2");
+        assert!(
+            message.contains("no database") && message.contains(&place),
+            "{message}"
+        );
+        assert!(!message.contains('\n'), "{message}");
+        house.save(
+            &place[..place.len() - 2],
+            "export const handler = () => 'mended'",
+        );
+    }
     house.deploy().ok();
-    assert_eq!(house.invoke("bun", &json!({}))["result"], "mended");
+    for name in ["bun", "node"] {
+        assert_eq!(house.invoke(name, &json!({}))["result"], "mended");
+    }
 }
 
 #[test]

@@ -10,8 +10,9 @@ fn the_handler_sees_the_full_original_url() {
     let house = House::serve()
         .function("isolated", |f| f.web(source))
         .function("bun", |f| f.bun().web(source))
+        .function("node", |f| f.on("node").web(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let path = format!("/functions/{name}/a%20b/c?x=1&y=%C3%A9");
         let answer = house.ask("PATCH", &path).send();
         assert_eq!(answer.ok(), format!("PATCH http://{}{path}", house.address));
@@ -47,8 +48,9 @@ fn everyone_gets_one_invocation_id() {
     let house = House::serve()
         .function("isolated", |f| f.web(source))
         .function("bun", |f| f.bun().web(source))
+        .function("node", |f| f.on("node").web(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let forged = house
             .ask("GET", &format!("/functions/{name}"))
             .header("x-invocation-id", "forged");
@@ -64,22 +66,24 @@ fn everyone_gets_one_invocation_id() {
 #[test]
 fn the_trace_of_the_caller_goes_on() {
     let source = "export default (r) => new Response(r.headers.get('traceparent'))";
-    let house = House::serve()
-        .function("trace", |f| f.bun().web(source))
-        .start();
-    let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let answer = house
-        .ask("GET", "/functions/trace")
-        .header("traceparent", theirs)
-        .send();
-    assert!(
-        answer
-            .ok()
-            .starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
-        "{answer:?}"
-    );
-    let fresh = house.get("/functions/trace").ok();
-    assert!(fresh.len() == 55 && fresh.starts_with("00-"), "{fresh}");
+    for runtime in ["bun", "node"] {
+        let house = House::serve()
+            .function("trace", |f| f.on(runtime).web(source))
+            .start();
+        let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let answer = house
+            .ask("GET", "/functions/trace")
+            .header("traceparent", theirs)
+            .send();
+        assert!(
+            answer
+                .ok()
+                .starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
+            "{answer:?}"
+        );
+        let fresh = house.get("/functions/trace").ok();
+        assert!(fresh.len() == 55 && fresh.starts_with("00-"), "{fresh}");
+    }
 }
 
 #[test]
@@ -92,14 +96,18 @@ fn response_chunks_arrive_before_the_end() {
             async start(c) { c.enqueue('first'); await later; c.enqueue('second'); c.close(); }
           }), { headers: { 'content-type': 'text/event-stream' } });
         }";
-    let house = House::serve()
-        .function("stream", |f| f.bun().web(source).setting("concurrency = 2"))
-        .start();
-    let mut wire = house.ask("GET", "/functions/stream").open();
-    let before = wire.hear("first");
-    assert!(!before.contains("second"), "{before}");
-    house.get("/functions/stream/go").ok();
-    wire.hear("second");
+    for runtime in ["bun", "node"] {
+        let house = House::serve()
+            .function("stream", |f| {
+                f.on(runtime).web(source).setting("concurrency = 2")
+            })
+            .start();
+        let mut wire = house.ask("GET", "/functions/stream").open();
+        let before = wire.hear("first");
+        assert!(!before.contains("second"), "{before}");
+        house.get("/functions/stream/go").ok();
+        wire.hear("second");
+    }
 }
 
 #[test]
@@ -109,19 +117,21 @@ fn request_chunks_reach_the_handler_before_the_end() {
           for await (const chunk of r.body) console.log('got ' + new TextDecoder().decode(chunk));
           return new Response('all');
         }";
-    let house = House::serve()
-        .function("upload", |f| f.bun().web(source))
-        .start();
-    let ask = house
-        .ask("POST", "/functions/upload")
-        .header("transfer-encoding", "chunked");
-    let mut wire = ask.open();
-    wire.send_chunk("one");
-    house.logged("upload", "got one");
-    wire.send_chunk("two");
-    house.logged("upload", "got two");
-    wire.send_chunk("");
-    assert_eq!(wire.answer().ok(), "all");
+    for runtime in ["bun", "node"] {
+        let house = House::serve()
+            .function("upload", |f| f.on(runtime).web(source))
+            .start();
+        let ask = house
+            .ask("POST", "/functions/upload")
+            .header("transfer-encoding", "chunked");
+        let mut wire = ask.open();
+        wire.send_chunk("one");
+        house.logged("upload", "got one");
+        wire.send_chunk("two");
+        house.logged("upload", "got two");
+        wire.send_chunk("");
+        assert_eq!(wire.answer().ok(), "all");
+    }
 }
 
 #[test]
@@ -133,14 +143,16 @@ fn a_caller_that_leaves_fires_the_signal() {
           console.log('aborted');
           return new Response('late');
         }";
-    let house = House::serve()
-        .function("wait", |f| f.bun().web(source))
-        .start();
-    let wire = house.ask("GET", "/functions/wait").open();
-    house.logged("wait", "waiting");
-    drop(wire);
-    house.logged("wait", "aborted");
-    house.record("wait", |record| record["outcome"] == "Cancelled");
+    for runtime in ["bun", "node"] {
+        let house = House::serve()
+            .function("wait", |f| f.on(runtime).web(source))
+            .start();
+        let wire = house.ask("GET", "/functions/wait").open();
+        house.logged("wait", "waiting");
+        drop(wire);
+        house.logged("wait", "aborted");
+        house.record("wait", |record| record["outcome"] == "Cancelled");
+    }
 }
 
 #[test]
@@ -171,20 +183,22 @@ fn a_caller_that_leaves_a_stream_fires_the_signal() {
 #[test]
 fn one_connection_serves_many_requests() {
     let source = "export default async (r) => new Response(await r.text())";
-    let house = House::serve()
-        .function("echo", |f| f.bun().web(source))
-        .start();
-    let mut wire = house.wire();
-    for round in 0..20 {
-        let body = format!("round {round}");
-        let head = format!(
-            "POST /functions/echo HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
-            house.address,
-            body.len()
-        );
-        wire.send(head);
-        wire.send(&body);
-        assert_eq!(wire.answer().ok(), body);
+    for runtime in ["bun", "node"] {
+        let house = House::serve()
+            .function("echo", |f| f.on(runtime).web(source))
+            .start();
+        let mut wire = house.wire();
+        for round in 0..20 {
+            let body = format!("round {round}");
+            let head = format!(
+                "POST /functions/echo HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+                house.address,
+                body.len()
+            );
+            wire.send(head);
+            wire.send(&body);
+            assert_eq!(wire.answer().ok(), body);
+        }
     }
 }
 
@@ -199,8 +213,9 @@ fn status_headers_and_cookies_come_back_as_the_handler_gave_them() {
     let house = House::serve()
         .function("isolated", |f| f.web(source))
         .function("bun", |f| f.bun().web(source))
+        .function("node", |f| f.on("node").web(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let mut wire = house
             .ask("GET", &format!("/functions/{name}"))
             .header("connection", "close")
@@ -225,8 +240,9 @@ fn head_and_204_have_no_body() {
     let house = House::serve()
         .function("isolated", |f| f.web(source))
         .function("bun", |f| f.bun().web(source))
+        .function("node", |f| f.on("node").web(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let path = format!("/functions/{name}");
         let head = house
             .ask("HEAD", &path)

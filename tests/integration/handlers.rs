@@ -24,8 +24,9 @@ fn a_web_request_to_an_event_handler_becomes_payload_2_and_back() {
     let house = House::serve()
         .function("isolated", |f| f.event(source))
         .function("bun", |f| f.bun().event(source))
+        .function("node", |f| f.on("node").event(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let ask = house.ask("POST", &format!("/functions/{name}/x?q=1"));
         let answer = ask
             .header("user-agent", "test")
@@ -60,23 +61,27 @@ fn a_result_that_is_no_response_is_the_body_as_json() {
 #[test]
 fn binary_bodies_cross_an_event_handler_unharmed() {
     let source = "export const handler = (e) => ({ statusCode: 200, body: e.body, isBase64Encoded: e.isBase64Encoded })";
-    let house = one(|f| f.bun().event(source));
-    let bytes: Vec<u8> = (0..=255).collect();
-    let answer = house
-        .ask("POST", "/functions/f")
-        .header("content-type", "application/octet-stream")
-        .body(&bytes)
-        .send();
-    answer.ok();
-    assert_eq!(answer.body, bytes);
+    for runtime in ["bun", "node"] {
+        let house = one(|f| f.on(runtime).event(source));
+        let bytes: Vec<u8> = (0..=255).collect();
+        let answer = house
+            .ask("POST", "/functions/f")
+            .header("content-type", "application/octet-stream")
+            .body(&bytes)
+            .send();
+        answer.ok();
+        assert_eq!(answer.body, bytes);
+    }
 }
 
 #[test]
 fn an_event_to_a_web_handler_becomes_a_post() {
     let source = "export default async (r) => Response.json([r.method, new URL(r.url).pathname, r.headers.get('x-bungee-trigger'), await r.json()])";
-    let house = one(|f| f.bun().web(source));
-    let said = house.cli(&["invoke", "f", "--data", r#"{"a":1}"#]).ok();
-    assert_eq!(said.json(), json!(["POST", "/", "cli", {"a": 1}]));
+    for runtime in ["bun", "node"] {
+        let house = one(|f| f.on(runtime).web(source));
+        let said = house.cli(&["invoke", "f", "--data", r#"{"a":1}"#]).ok();
+        assert_eq!(said.json(), json!(["POST", "/", "cli", {"a": 1}]));
+    }
 }
 
 #[test]
@@ -84,6 +89,9 @@ fn typescript_esm_and_commonjs_all_run() {
     let house = House::serve()
         .function("ts", |f| f.bun().written_in("ts").event("enum E { A = 7 }; export const handler = (e: { n: number }): number => e.n + E.A;"))
         .function("its", |f| f.written_in("ts").event("type T = { n: number }; export const handler = (e: T): number => e.n as number;"))
+        .function("node_ts", |f| f.on("node").written_in("ts").event("enum E { A = 7 }; export const handler = (e: { n: number }): number => e.n + E.A;"))
+        .function("node_esm", |f| f.on("node").event("export const handler = (e) => e.n"))
+        .function("node_cjs", |f| f.on("node").written_in("cjs").event("const path = require('node:path'); exports.handler = (e) => path.join('a', String(e.n))"))
         .function("esm", |f| f.bun().event("export const handler = (e) => e.n"))
         .function("cjs", |f| f.bun().written_in("cjs").event("const path = require('node:path'); exports.handler = (e) => path.join('a', String(e.n))"))
         .start();
@@ -92,6 +100,9 @@ fn typescript_esm_and_commonjs_all_run() {
     assert_eq!(result("its"), 1);
     assert_eq!(result("esm"), 1);
     assert_eq!(result("cjs"), "a/1");
+    assert_eq!(result("node_ts"), 8);
+    assert_eq!(result("node_esm"), 1);
+    assert_eq!(result("node_cjs"), "a/1");
 }
 
 #[test]
@@ -100,19 +111,23 @@ fn a_default_object_with_fetch_is_a_web_handler() {
     let house = House::serve()
         .function("isolated", |f| f.module(source))
         .function("bun", |f| f.bun().module(source))
+        .function("node", |f| f.on("node").module(source))
         .start();
     assert_eq!(house.get("/functions/isolated").ok(), "fetched");
     assert_eq!(house.get("/functions/bun").ok(), "fetched");
+    assert_eq!(house.get("/functions/node").ok(), "fetched");
 }
 
 #[test]
 fn a_callback_is_a_result_too() {
     let source = "export const handler = (event, context, callback) => { setTimeout(() => callback(null, { n: event.n }), 1); }";
-    let house = one(|f| f.bun().event(source));
-    assert_eq!(
-        house.invoke("f", &json!({"n": 1}))["result"],
-        json!({"n": 1})
-    );
+    for runtime in ["bun", "node"] {
+        let house = one(|f| f.on(runtime).event(source));
+        assert_eq!(
+            house.invoke("f", &json!({"n": 1}))["result"],
+            json!({"n": 1})
+        );
+    }
 }
 
 #[test]
@@ -128,8 +143,11 @@ fn the_context_is_lambda_s_and_ours() {
     let house = House::serve()
         .function("isolated", |f| f.event(source).setting("timeout = '9s'"))
         .function("bun", |f| f.bun().event(source).setting("timeout = '9s'"))
+        .function("node", |f| {
+            f.on("node").event(source).setting("timeout = '9s'")
+        })
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let invoked = house.invoke(name, &json!({}));
         let context = &invoked["result"];
         assert_eq!(context["functionName"], name);
@@ -155,17 +173,24 @@ fn a_function_gets_its_env_and_nothing_of_the_server_s() {
                 .event("export const handler = () => process.env")
                 .setting("env = { GREETING = 'hi' }")
         })
+        .function("node", |f| {
+            f.on("node")
+                .event("export const handler = () => process.env")
+                .setting("env = { GREETING = 'hi' }")
+        })
         .function("isolated", |f| {
             f.event("export const handler = (e, c) => c.env")
                 .setting("env = { GREETING = 'hi' }")
         })
         .start();
-    let env = house.invoke("bun", &json!({}))["result"].clone();
-    assert_eq!(env["GREETING"], "hi");
-    assert!(
-        env.get("SECRET_OF_THE_SERVER").is_none() && env.get("BUNGEE_BOOT").is_none(),
-        "{env}"
-    );
+    for name in ["bun", "node"] {
+        let env = house.invoke(name, &json!({}))["result"].clone();
+        assert_eq!(env["GREETING"], "hi");
+        assert!(
+            env.get("SECRET_OF_THE_SERVER").is_none() && env.get("BUNGEE_BOOT").is_none(),
+            "{env}"
+        );
+    }
     assert_eq!(
         house.invoke("isolated", &json!({}))["result"],
         json!({"GREETING": "hi"})
@@ -187,13 +212,15 @@ fn a_bun_function_has_a_temp_folder_of_its_own() {
 }
 
 #[test]
-fn a_bun_worker_lives_on_between_invocations() {
+fn a_worker_lives_on_between_invocations() {
     let source = "let n = 0; export const handler = () => [process.pid, ++n]";
-    let house = one(|f| f.bun().event(source));
-    let first = house.invoke("f", &json!({}))["result"].clone();
-    let second = house.invoke("f", &json!({}))["result"].clone();
-    assert_eq!(first[0], second[0]);
-    assert_eq!(second[1], 2);
+    for runtime in ["bun", "node"] {
+        let house = one(|f| f.on(runtime).event(source));
+        let first = house.invoke("f", &json!({}))["result"].clone();
+        let second = house.invoke("f", &json!({}))["result"].clone();
+        assert_eq!(first[0], second[0]);
+        assert_eq!(second[1], 2);
+    }
 }
 
 #[test]
@@ -202,8 +229,9 @@ fn stacks_point_at_the_typescript_that_was_written() {
     let house = House::serve()
         .function("isolated", |f| f.written_in("ts").event(source))
         .function("bun", |f| f.bun().written_in("ts").event(source))
+        .function("node", |f| f.on("node").written_in("ts").event(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let invoked = house.invoke(name, &json!({}));
         let fault = &invoked["error"]["fault"];
         assert_eq!(
@@ -228,7 +256,9 @@ fn lifecycle_words_follow_the_worker() {
 #[test]
 fn an_answer_of_many_mebibytes_streams_through() {
     let source = "export default () => new Response(new Uint8Array(20 << 20).fill(97))";
-    let house = one(|f| f.bun().web(source));
-    let answer: Answer = house.get("/functions/f");
-    assert_eq!(answer.ok().len(), 20 << 20);
+    for runtime in ["bun", "node"] {
+        let house = one(|f| f.on(runtime).web(source));
+        let answer: Answer = house.get("/functions/f");
+        assert_eq!(answer.ok().len(), 20 << 20);
+    }
 }

@@ -15,8 +15,9 @@ fn console_lines_belong_to_their_invocation_with_their_level() {
     let house = House::serve()
         .function("isolated", |f| f.event(source))
         .function("bun", |f| f.bun().event(source))
+        .function("node", |f| f.on("node").event(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let invoked = house.invoke(name, &json!({}));
         let lines: Vec<(&str, &str)> = invoked["logs"]
             .as_array()
@@ -70,16 +71,19 @@ fn process_streams_and_children_are_attributed_too() {
           spawnSync('sh', ['-c', 'echo from a child'], { stdio: 'inherit' });
         }";
     let house = House::serve()
-        .function("f", |f| f.bun().event(source))
+        .function("bun", |f| f.bun().event(source))
+        .function("node", |f| f.on("node").event(source))
         .start();
-    let invoked = house.invoke("f", &json!({}));
-    assert_eq!(invoked["outcome"], "ok", "{invoked}");
-    for text in ["to stdout", "to stderr", "from a child"] {
-        assert_eq!(
-            house.logged("f", text)["invocation"],
-            invoked["invocation_id"],
-            "{text}"
-        );
+    for name in ["bun", "node"] {
+        let invoked = house.invoke(name, &json!({}));
+        assert_eq!(invoked["outcome"], "ok", "{invoked}");
+        for text in ["to stdout", "to stderr", "from a child"] {
+            assert_eq!(
+                house.logged(name, text)["invocation"],
+                invoked["invocation_id"],
+                "{text} on {name}"
+            );
+        }
     }
 }
 
@@ -90,31 +94,33 @@ fn neighbours_in_one_worker_keep_their_lines_apart() {
           for (let i = 0; i < 5; i++) { console.log(`${event.who} ${i}`); await new Promise((r) => setTimeout(r, 2)); }
           return process.pid;
         }";
-    let house = House::serve()
-        .function("f", |f| {
-            f.bun()
-                .event(source)
-                .setting("concurrency = 8")
-                .setting("workers = { max = 1 }")
-        })
-        .start();
-    std::thread::scope(|scope| {
-        let house = &house;
-        let calls: Vec<_> = (0..8)
-            .map(|who| scope.spawn(move || (who, house.invoke("f", &json!({"who": who})))))
-            .collect();
-        for call in calls {
-            let (who, invoked) = call.join().unwrap();
-            let texts: Vec<&str> = invoked["logs"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|line| line["text"].as_str().unwrap())
+    for runtime in ["bun", "node"] {
+        let house = House::serve()
+            .function("f", |f| {
+                f.on(runtime)
+                    .event(source)
+                    .setting("concurrency = 8")
+                    .setting("workers = { max = 1 }")
+            })
+            .start();
+        std::thread::scope(|scope| {
+            let house = &house;
+            let calls: Vec<_> = (0..8)
+                .map(|who| scope.spawn(move || (who, house.invoke("f", &json!({"who": who})))))
                 .collect();
-            let own: Vec<String> = (0..5).map(|i| format!("{who} {i}")).collect();
-            assert_eq!(texts, own);
-        }
-    });
+            for call in calls {
+                let (who, invoked) = call.join().unwrap();
+                let texts: Vec<&str> = invoked["logs"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|line| line["text"].as_str().unwrap())
+                    .collect();
+                let own: Vec<String> = (0..5).map(|i| format!("{who} {i}")).collect();
+                assert_eq!(texts, own);
+            }
+        });
+    }
 }
 
 #[test]
@@ -123,8 +129,9 @@ fn logs_past_the_limit_end_with_one_marker() {
     let house = House::serve()
         .function("isolated", |f| f.event(source))
         .function("bun", |f| f.bun().event(source))
+        .function("node", |f| f.on("node").event(source))
         .start();
-    for name in ["isolated", "bun"] {
+    for name in ["isolated", "bun", "node"] {
         let invoked = house.invoke(name, &json!({}));
         assert_eq!(invoked["result"], "done");
         let marker = house.logged(name, "256");

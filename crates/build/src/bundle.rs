@@ -14,7 +14,7 @@ use crate::{
     exports::{self, Exports},
     files::manifest_of,
     kind::{self, Question},
-    modules,
+    modules, node,
     project::Project,
     resolve::{Folder, Resolved},
 };
@@ -167,7 +167,11 @@ async fn bundle(
                 warnings: done.warnings,
             }
         }
-        later @ (Runtime::Node | Runtime::Python | Runtime::Provided) => {
+        Runtime::Node => {
+            let (folder, entry, out) = (folder.clone(), entry.to_owned(), out.to_owned());
+            blocking(move || node(&folder, &entry, &out)).await?
+        }
+        later @ (Runtime::Python | Runtime::Provided) => {
             return Err(BuildError::new(
                 runtime,
                 format!("the `{later}` runtime arrives later"),
@@ -179,7 +183,17 @@ async fn bundle(
 
 /// Bundles for the isolate, and writes the files.
 fn isolate(folder: &Folder, entry: &str, out: &Path) -> Result<Bundled, BuildError> {
-    let modules = modules::bundle(folder, entry)?;
+    write(modules::bundle(folder, entry)?, out)
+}
+
+/// Bundles for Node, and writes the files; packages go along as they are.
+fn node(folder: &Folder, entry: &str, out: &Path) -> Result<Bundled, BuildError> {
+    let (modules, packages) = node::bundle(folder, entry)?;
+    packages.copy_to(out)?;
+    write(modules, out)
+}
+
+fn write(modules: modules::Modules, out: &Path) -> Result<Bundled, BuildError> {
     for (path, content) in &modules.files {
         let file = out.join(path);
         let written = file

@@ -99,6 +99,11 @@ fn of_new_file(
     Ok(exports)
 }
 
+/// How a module says what it exports.
+pub(crate) fn format_of(program: &Program<'_>) -> Format {
+    of_program(program).0.format
+}
+
 /// Whether a module uses the forms of CommonJS and none of ES modules.
 pub(crate) fn is_commonjs(program: &Program<'_>) -> bool {
     of_program(program).0.format == Format::CommonJs

@@ -11,6 +11,7 @@ mod exports;
 mod files;
 mod kind;
 mod modules;
+mod node;
 mod project;
 mod resolve;
 mod source;

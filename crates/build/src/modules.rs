@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
     CallExpression, ExportAllDeclaration, ExportFromDeclaration, Expression, ImportDeclaration,
-    ImportExpression, StringLiteral,
+    ImportExpression, Program, StringLiteral,
 };
 use oxc_ast_visit::{VisitMut, walk_mut};
 use oxc_codegen::{Codegen, CodegenOptions};
-use oxc_diagnostics::OxcDiagnostic;
 use oxc_semantic::{Scoping, SemanticBuilder};
 use oxc_transformer::{TransformOptions, Transformer};
 
@@ -65,8 +64,42 @@ pub(crate) fn bundle(folder: &Folder, entry: &str) -> Result<Modules, BuildError
     })
 }
 
+/// Turns TypeScript and JSX into JavaScript; the names that are left are those of the answer.
+pub(crate) fn strip<'a>(
+    source: &Source,
+    program: &mut Program<'a>,
+    allocator: &'a Allocator,
+) -> Result<Scoping, BuildError> {
+    let semantic = SemanticBuilder::new_compiler()
+        .with_enum_eval(true)
+        .build(program);
+    source.refuse(&semantic.diagnostics.errors().collect::<Vec<_>>())?;
+    let scoping = semantic.semantic.into_scoping();
+    let options = TransformOptions::default();
+    let transformed = Transformer::new(allocator, source.path.as_ref(), &options)
+        .build_with_scoping(scoping, program);
+    source.refuse(&transformed.diagnostics.errors().collect::<Vec<_>>())?;
+    Ok(transformed.scoping)
+}
+
+/// Prints a module, with a map that names the source by its path from the bundle's root, as stacks shall show it.
+pub(crate) fn print(source: &Source, program: &Program<'_>) -> Written {
+    let options = CodegenOptions {
+        source_map_path: Some(source.path.clone().into()),
+        ..CodegenOptions::default()
+    };
+    let printed = Codegen::new().with_options(options).build(program);
+    Written {
+        code: printed.code,
+        map: printed
+            .map
+            .map(|map| map.to_json_string())
+            .unwrap_or_default(),
+    }
+}
+
 /// A JSON file as a module. Parsed at run time, so that keys such as `__proto__` stay what they are.
-fn json(source: &Source) -> Result<String, BuildError> {
+pub(crate) fn json(source: &Source) -> Result<String, BuildError> {
     let text = source.text.trim_start_matches('\u{feff}');
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -93,9 +126,9 @@ struct Walk<'f> {
 }
 
 /// A module as it goes into the bundle.
-struct Written {
-    code: String,
-    map: String,
+pub(crate) struct Written {
+    pub(crate) code: String,
+    pub(crate) map: String,
 }
 
 impl Walk<'_> {
@@ -134,44 +167,23 @@ impl Walk<'_> {
                 "write `export` instead of `module.exports`, or choose `runtime = \"bun\"`",
             ));
         }
-        let semantic = SemanticBuilder::new_compiler()
-            .with_enum_eval(true)
-            .build(&program);
-        source.refuse(&semantic.diagnostics.errors().collect::<Vec<_>>())?;
-        let scoping = semantic.semantic.into_scoping();
-        let options = TransformOptions::default();
-        let transformed = Transformer::new(&allocator, source.path.as_ref(), &options)
-            .build_with_scoping(scoping, &mut program);
-        let errors: Vec<&OxcDiagnostic> = transformed.diagnostics.errors().collect();
-        source.refuse(&errors)?;
+        let scoping = strip(source, &mut program, &allocator)?;
         let mut imports = Imports {
             walk: self,
             source,
             name,
             allocator: &allocator,
-            scoping: &transformed.scoping,
+            scoping: &scoping,
             errors: Vec::new(),
         };
         imports.visit_program(&mut program);
         first_of(imports.errors)?;
-        let options = CodegenOptions {
-            // A path from the bundle's root, as stacks shall show it.
-            source_map_path: Some(source.path.clone().into()),
-            ..CodegenOptions::default()
-        };
-        let printed = Codegen::new().with_options(options).build(&program);
-        Ok(Written {
-            code: printed.code,
-            map: printed
-                .map
-                .map(|map| map.to_json_string())
-                .unwrap_or_default(),
-        })
+        Ok(print(source, &program))
     }
 }
 
 /// The first error, the others as its lines.
-fn first_of(errors: Vec<BuildError>) -> Result<(), BuildError> {
+pub(crate) fn first_of(errors: Vec<BuildError>) -> Result<(), BuildError> {
     let mut errors = errors.into_iter();
     match errors.next() {
         Some(mut first) => {

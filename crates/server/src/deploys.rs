@@ -27,6 +27,8 @@ pub(crate) struct Deploys {
     pub limits: Arc<Limits>,
     /// Bun, if it is on PATH.
     pub bun: Option<PathBuf>,
+    /// Node, if it is on PATH.
+    pub node: Option<PathBuf>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
 }
@@ -282,9 +284,17 @@ impl Deploys {
                 Err(Failure::new(ErrorType::InitError, message)
                     .hint("install it: npm install -g bun"))
             }
-            Runtime::Node | Runtime::Python | Runtime::Provided => {
+            Runtime::Node if self.node.is_some() => Ok(()),
+            Runtime::Node => {
+                let message =
+                    "the runtime `node` needs Node, and the server finds no `node` on its PATH";
+                Err(Failure::new(ErrorType::InitError, message)
+                    .hint(format!("install it: {}", workers::INSTALL_NODE)))
+            }
+            Runtime::Python | Runtime::Provided => {
                 let message = format!("the runtime `{runtime}` arrives later");
-                Err(Failure::new(ErrorType::ArrivesLater, message).hint("use `isolate` or `bun`"))
+                Err(Failure::new(ErrorType::ArrivesLater, message)
+                    .hint("use `isolate`, `bun` or `node`"))
             }
         }
     }

@@ -78,12 +78,14 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     let doors = Doors::open(&options, &data_dir).await?;
     let logs = Arc::new(LogHub::new(store.records()));
     let bun = workers::find_program("bun", &options.path);
+    let node = workers::find_program("node", &options.path);
     let workers = Workers::start(workers::Options {
         run_dir: data_dir.join("run"),
         limits: limits.clone(),
         clock: clock.clone(),
         program: options.program.clone(),
         bun: bun.clone(),
+        node: node.clone(),
         logs: logs.clone(),
     })
     .map_err(StartError::Workers)?;
@@ -95,6 +97,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         bundles: Bundles::new(data_dir.clone()),
         limits: limits.clone(),
         bun,
+        node,
         changing: Mutex::new(()),
     };
     deploys.load().await?;

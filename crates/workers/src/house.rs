@@ -50,6 +50,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Bun, if it is on PATH.
     pub bun: Option<PathBuf>,
+    /// Node, if it is on PATH.
+    pub node: Option<PathBuf>,
     /// Where log lines go.
     pub logs: Arc<dyn LogSink>,
 }

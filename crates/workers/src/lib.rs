@@ -24,7 +24,7 @@ pub use body::{Body, BodyError, Streamed};
 pub use exchange::Answer;
 pub use house::{LogSink, Options, Workers};
 pub use pool::{Counts, Lease, Pool};
-pub use runtime::find_program;
+pub use runtime::{INSTALL_NODE, find_program};
 pub use spawner::run_sentinel;
 pub use version::Version;
 pub use worker::WorkerRef;

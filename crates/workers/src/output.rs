@@ -2,11 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use model::{HandlerFault, InvocationId, Level, LogLine};
+use model::{HandlerFault, InvocationId, Level, LogLine, Runtime};
 use serde::Deserialize;
 use tokio::{net::unix::pipe, sync::oneshot};
 
-use crate::{house::House, worker::Worker};
+use crate::{
+    house::House,
+    runtime::node_heap,
+    worker::{Cause, Worker},
+};
 
 /// Read from a pipe at once.
 pub const CHUNK: usize = 64 << 10;
@@ -156,6 +160,10 @@ impl Reader {
 
     fn raw_line(&mut self, line: &[u8], level: Level) {
         let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+        if self.worker.runtime == Runtime::Node && is_heap_full(&text) {
+            let heap = node_heap(self.worker.memory);
+            self.worker.cause.set(Cause::HeapFull(heap)).ok();
+        }
         let id = self.alone();
         self.log(id, level, text);
     }
@@ -244,6 +252,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether V8 says here that it ends the process because its heap is full; it aborts next, and nothing else tells why.
+fn is_heap_full(line: &str) -> bool {
+    line.starts_with("FATAL ERROR: ") && line.ends_with("JavaScript heap out of memory")
 }
 
 /// Plain output is information, on standard error too: many programs write their progress there.

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use model::{ErrorType, Failure, Runtime};
+use model::{ByteSize, ErrorType, Failure, Runtime};
 use serde::Serialize;
 
 use crate::{house::Options, version::Version};
@@ -16,8 +16,21 @@ use crate::{house::Options, version::Version};
 /// Bun's bootstrap, written to the run folder at the start.
 const BUN_BOOTSTRAP: &str = include_str!("bootstrap/bun.js");
 
-/// Bun's own limit on headers must not cut in before the server's, 64 KiB and what it adds.
+/// Node's bootstrap and what it loads, written beside it; `.cjs` whatever a `package.json` above the run folder says.
+const NODE_BOOTSTRAP: [(&str, &str); 2] = [
+    ("node.cjs", include_str!("bootstrap/node.js")),
+    ("node_web.cjs", include_str!("bootstrap/node_web.js")),
+];
+
+/// Node's heap may grow to this share of a worker's memory, in percent, so that it is Node that finds out and says what
+/// happened; the rest is for buffers and for Node itself.
+const NODE_HEAP_PERCENT: u64 = 75;
+
+/// The runtime's own limit on headers must not cut in before the server's, 64 KiB and what it adds.
 const HEADERS_MAX: &str = "--max-http-header-size=131072";
+
+/// The one command that brings Node.
+pub const INSTALL_NODE: &str = "apt-get install -y nodejs";
 
 /// What every worker finds on its PATH.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -92,7 +105,11 @@ pub fn prepare_run_dir(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
-    fs::write(dir.join("bun.js"), BUN_BOOTSTRAP)
+    fs::write(dir.join("bun.js"), BUN_BOOTSTRAP)?;
+    for (name, source) in NODE_BOOTSTRAP {
+        fs::write(dir.join(name), source)?;
+    }
+    Ok(())
 }
 
 /// The program and arguments for a version's runtime, without environment.
@@ -120,12 +137,44 @@ pub fn command(options: &Options, version: &Version) -> Result<Command, Failure>
                 .envs(&version.settings.env);
             Ok(command)
         }
-        runtime @ (Runtime::Node | Runtime::Python | Runtime::Provided) => Err(Failure::new(
+        Runtime::Node => node_command(options, version),
+        runtime @ (Runtime::Python | Runtime::Provided) => Err(Failure::new(
             ErrorType::ArrivesLater,
             format!("the runtime `{runtime}` arrives later"),
         )
-        .hint("use `bun` or `isolate`")),
+        .hint("use `isolate`, `bun` or `node`")),
     }
+}
+
+/// Node, with a heap that fits into the version's memory.
+fn node_command(options: &Options, version: &Version) -> Result<Command, Failure> {
+    let missing = || {
+        Failure::new(
+            ErrorType::InitError,
+            "`node` is not on PATH, and this function's runtime is `node`",
+        )
+        .hint(format!(
+            "install it with `{INSTALL_NODE}`, then start the server again"
+        ))
+    };
+    let mut command = Command::new(options.node.as_ref().ok_or_else(missing)?);
+    command
+        .arg(HEADERS_MAX)
+        .arg(format!(
+            "--max-old-space-size={}",
+            node_heap(version.settings.memory).0 >> 20
+        ))
+        .arg(options.run_dir.join("node.cjs"))
+        .current_dir(&version.dir)
+        // What packages look at to leave out what only helps to develop; nothing bundles it in.
+        .env("NODE_ENV", "production")
+        .envs(&version.settings.env);
+    Ok(command)
+}
+
+/// How large the heap of Node may grow in a worker of this memory.
+pub fn node_heap(memory: ByteSize) -> ByteSize {
+    ByteSize::mebibytes(((memory.0 >> 20) * NODE_HEAP_PERCENT / 100).max(1))
 }
 
 /// A blank isolate child.

@@ -17,7 +17,7 @@ use crate::{
     runtime::{self, Load},
     spare, trace,
     version::Version,
-    worker::{Cause, Worker, ended_how, silent},
+    worker::{Cause, Worker, ended_how, heap_full, silent},
 };
 
 /// Memory of a child that compiles.
@@ -335,6 +335,9 @@ async fn died_at_init(worker: &Arc<Worker>) -> Failure {
                 worker.memory
             ),
         );
+    }
+    if let Some(Cause::HeapFull(heap)) = worker.cause.get() {
+        return heap_full(*heap, worker.memory);
     }
     if let Some(fault) = worker.fatal.get() {
         return init_error(fault.clone());

@@ -162,6 +162,8 @@ pub enum Cause {
     Blocked(InvocationId),
     /// It went past its memory.
     OutOfMemory(ByteSize),
+    /// Node's heap reached its limit, which is a part of the memory, and Node ends itself.
+    HeapFull(ByteSize),
     /// It was not ready in time.
     Silent(TimeSpan),
     /// Its module failed to load.
@@ -364,6 +366,7 @@ impl Worker {
                 ),
             )
             .hint("raise `memory` in bungee.toml, or use less"),
+            Cause::HeapFull(heap) => heap_full(*heap, self.memory),
             Cause::Silent(limit) => silent(*limit),
             Cause::ShutDown | Cause::Retired => Failure::new(
                 ErrorType::ShuttingDown,
@@ -401,6 +404,17 @@ pub fn timed_out(limit: TimeSpan) -> Failure {
         format!("killed at its deadline: `timeout` is {limit}"),
     )
     .hint("raise `timeout` in bungee.toml, or do less in one invocation")
+}
+
+/// The failure of a worker that Node itself ended.
+pub fn heap_full(heap: ByteSize, memory: ByteSize) -> Failure {
+    Failure::new(
+        ErrorType::OutOfMemory,
+        format!(
+            "Node ended the worker: its heap was full at {heap}, its part of the limit {memory}"
+        ),
+    )
+    .hint("raise `memory` in bungee.toml, or use less")
 }
 
 /// The failure of a worker that was not ready in time.

@@ -69,6 +69,7 @@ fn world(kind: Kind, source: &str, settings: &str) -> World {
         // Stands in for our own binary: no isolate here, and a sentinel that leaves at once.
         program: Path::new("/bin/true").into(),
         bun: Some(bun()),
+        node: None,
         logs: lines.clone(),
     })
     .unwrap();

@@ -197,16 +197,16 @@ impl<'t> Reader<'t> {
     }
 
     fn runtime(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
-        self.word::<Runtime>(key, value, ["isolate", "bun"].into_iter())?;
+        self.word::<Runtime>(key, value, ["isolate", "bun", "node"].into_iter())?;
         let typed = self.string(key, value)?;
         match typed.parse() {
-            Ok(Runtime::Node | Runtime::Python | Runtime::Provided) => {
+            Ok(Runtime::Python | Runtime::Provided) => {
                 let message = format!("the `{typed}` runtime arrives later");
                 Err(self
                     .error(value.span().start, message)
-                    .hint("use `isolate` or `bun`"))
+                    .hint("use `isolate`, `bun` or `node`"))
             }
-            Ok(Runtime::Isolate | Runtime::Bun) | Err(_) => Ok(()),
+            Ok(Runtime::Isolate | Runtime::Bun | Runtime::Node) | Err(_) => Ok(()),
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Info {
 /// What this server is.
 pub(crate) async fn show(State(app): Server, _: MayInvoke) -> Answer<Json<Info>> {
     let table = app.registry.table();
-    let bun = app.deploys.bun.as_ref();
+    let shown = |program: &Option<PathBuf>| program.as_ref().map(|path| path.display().to_string());
     Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION"),
         projects: table.projects().into_iter().map(str::to_owned).collect(),
@@ -33,7 +33,8 @@ pub(crate) async fn show(State(app): Server, _: MayInvoke) -> Answer<Json<Info>>
         open: app.access.is_open(),
         runtimes: BTreeMap::from([
             ("isolate", Some("built in".to_owned())),
-            ("bun", bun.map(|program| program.display().to_string())),
+            ("bun", shown(&app.deploys.bun)),
+            ("node", shown(&app.deploys.node)),
         ]),
     }))
 }

@@ -1,0 +1,601 @@
+// Request, Response and Headers of a Node worker, over node:http.
+// Node's own are whole and slow: to make them for each request costs more than all the rest of it. These hold what was
+// received or given, and ask for Node's own only where that is the answer: forms, and `fetch` of a received request.
+
+"use strict";
+
+const { Readable, isDisturbed } = require("node:stream");
+const { validateHeaderName, validateHeaderValue } = require("node:http");
+const { inspect } = require("node:util");
+
+/** Node's own classes: how to get each, and each once it was needed. Loading them takes 25 ms. */
+const origins = {};
+const own = {};
+for (const name of ["Request", "Response", "Headers"]) {
+  origins[name] = Object.getOwnPropertyDescriptor(globalThis, name);
+}
+
+/** Node's own class of this name. Its getter writes the class over ours, so ours is put back. */
+function owned(name) {
+  if (!own[name]) {
+    const shown = Object.getOwnPropertyDescriptor(globalThis, name);
+    const { get, value } = origins[name];
+    own[name] = get ? get.call(globalThis) : value;
+    Object.defineProperty(globalThis, name, shown);
+  }
+  return own[name];
+}
+
+/** `instanceof` for one of ours: Node's own are one too, while subclasses answer for themselves. */
+function isOneOf(asked, ours, name, value) {
+  if (Function.prototype[Symbol.hasInstance].call(asked, value)) return true;
+  // What `fetch` brought is there before anybody asked for its class.
+  return asked === ours && value?.[Symbol.toStringTag] === name && value instanceof owned(name);
+}
+
+class Headers {
+  /** Values by lower-case name; those of `set-cookie` as a list, for they never join. */
+  #values = new Map();
+
+  constructor(init) {
+    if (init === undefined || init === null) return;
+    if (typeof init !== "object") throw new TypeError("Headers are made of an object, of pairs, or of Headers");
+    if (typeof init[Symbol.iterator] !== "function") {
+      for (const name of Object.keys(init)) this.append(name, init[name]);
+      return;
+    }
+    for (const pair of init) {
+      const [name, value, ...more] = pair;
+      if (value === undefined || more.length > 0) throw new TypeError("each header is a pair of name and value");
+      this.append(name, value);
+    }
+  }
+
+  static [Symbol.hasInstance](value) {
+    return isOneOf(this, Headers, "Headers", value);
+  }
+
+  /** What node:http received; it has joined and checked it. */
+  static received(values) {
+    const headers = new Headers();
+    for (const name in values) headers.#values.set(name, values[name]);
+    return headers;
+  }
+
+  append(name, value) {
+    const [key, text] = checked(name, value);
+    const before = this.#values.get(key);
+    if (key === "set-cookie") this.#values.set(key, [...(before ?? []), text]);
+    else this.#values.set(key, before === undefined ? text : `${before}, ${text}`);
+  }
+
+  set(name, value) {
+    const [key, text] = checked(name, value);
+    this.#values.set(key, key === "set-cookie" ? [text] : text);
+  }
+
+  get(name) {
+    const value = this.#values.get(keyOf(name));
+    if (value === undefined) return null;
+    return typeof value === "string" ? value : value.join(", ");
+  }
+
+  has(name) {
+    return this.#values.has(keyOf(name));
+  }
+
+  delete(name) {
+    this.#values.delete(keyOf(name));
+  }
+
+  getSetCookie() {
+    return [...(this.#values.get("set-cookie") ?? [])];
+  }
+
+  forEach(visit, self) {
+    for (const [name, value] of this) visit.call(self, value, name, this);
+  }
+
+  *entries() {
+    for (const name of [...this.#values.keys()].sort()) {
+      const value = this.#values.get(name);
+      if (typeof value === "string") yield [name, value];
+      else for (const one of value) yield [name, one];
+    }
+  }
+
+  *keys() {
+    for (const [name] of this) yield name;
+  }
+
+  *values() {
+    for (const [, value] of this) yield value;
+  }
+
+  [Symbol.iterator]() {
+    return this.entries();
+  }
+
+  get [Symbol.toStringTag]() {
+    return "Headers";
+  }
+
+  [inspect.custom](depth, options) {
+    return `Headers ${inspect(Object.fromEntries(this), options)}`;
+  }
+}
+
+function keyOf(name) {
+  const text = String(name);
+  validateHeaderName(text);
+  return text.toLowerCase();
+}
+
+function checked(name, value) {
+  const key = keyOf(name);
+  const text = String(value).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, "");
+  validateHeaderValue(key, text);
+  return [key, text];
+}
+
+/** All bytes of a readable of Node's. */
+function collected(readable) {
+  return new Promise((resolve, reject) => {
+    const chunks = [];
+    readable.on("data", (chunk) => chunks.push(chunk));
+    readable.on("end", () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
+    readable.on("error", reject);
+    readable.on("close", () => reject(new DOMException("the caller left before the body was whole", "AbortError")));
+  });
+}
+
+/** All bytes of a web stream. */
+async function drained(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(typeof chunk === "string" ? Buffer.from(chunk) : chunk);
+  return Buffer.concat(chunks);
+}
+
+/** A web stream that gives these bytes. */
+function streamOf(bytes) {
+  return new ReadableStream({
+    type: "bytes",
+    start(controller) {
+      // A copy: who reads the stream may take the memory along.
+      if (bytes.length > 0) controller.enqueue(new Uint8Array(bytes));
+      controller.close();
+    },
+  });
+}
+
+/** Gives the body of a message away, as what it is made of. */
+let take;
+/** The body of a message for a copy; both may be read. */
+let split;
+
+/** What requests and responses share: a body that is read once. */
+class Message {
+  /** `null`, a string, a Uint8Array, a Blob, a readable of Node's or a web stream. */
+  #source;
+  /** What `body` showed; from then on it is the source. */
+  #stream = null;
+  #isUsed = false;
+
+  constructor(source) {
+    this.#source = source;
+  }
+
+  get body() {
+    const source = this.#source;
+    if (source === null) return null;
+    if (this.#stream) return this.#stream;
+    if (source instanceof ReadableStream) this.#stream = source;
+    else if (source instanceof Readable) this.#stream = Readable.toWeb(source);
+    else if (source instanceof Blob) this.#stream = source.stream();
+    else this.#stream = streamOf(typeof source === "string" ? Buffer.from(source) : source);
+    if (this.#isUsed) this.#stream.cancel().catch(() => {});
+    return this.#stream;
+  }
+
+  get bodyUsed() {
+    return this.#isUsed || (this.#stream !== null && isDisturbed(this.#stream));
+  }
+
+  static {
+    take = (message) => {
+      const stream = message.#stream ?? (message.#source instanceof ReadableStream ? message.#source : null);
+      if (message.#isUsed || (stream && (stream.locked || isDisturbed(stream)))) {
+        throw new TypeError("the body was read already");
+      }
+      message.#isUsed = message.#source !== null;
+      return stream ?? message.#source;
+    };
+    split = (message) => {
+      const source = message.#stream ?? message.#source;
+      if (message.bodyUsed || source?.locked) throw new TypeError("the body was read already");
+      if (!(source instanceof ReadableStream || source instanceof Readable)) return source;
+      const [mine, other] = message.body.tee();
+      message.#source = message.#stream = mine;
+      return other;
+    };
+  }
+
+  async bytes() {
+    const source = take(this);
+    if (source === null) return new Uint8Array(0);
+    if (typeof source === "string") return Buffer.from(source);
+    if (source instanceof Uint8Array) return source;
+    if (source instanceof Readable) return collected(source);
+    if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
+    return drained(source);
+  }
+
+  async text() {
+    const bytes = await this.bytes();
+    // As a decoder would: a byte order mark is no text.
+    const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+    return Buffer.from(bytes.buffer, bytes.byteOffset + start, bytes.byteLength - start).toString();
+  }
+
+  async json() {
+    return JSON.parse(await this.text());
+  }
+
+  async arrayBuffer() {
+    const bytes = await this.bytes();
+    const { buffer, byteOffset, byteLength } = bytes;
+    return byteLength === buffer.byteLength ? buffer : buffer.slice(byteOffset, byteOffset + byteLength);
+  }
+
+  async blob() {
+    return new Blob([await this.bytes()], { type: this.headers.get("content-type") ?? "" });
+  }
+
+  async formData() {
+    const type = this.headers.get("content-type") ?? "";
+    return new (owned("Response"))(await this.bytes(), { headers: { "content-type": type } }).formData();
+  }
+}
+
+/** Node's own request in the place of a received one; it takes the body along. */
+let wholeOf;
+
+/** A request as node:http received it. Made for each, so it holds two references and makes the rest when it is asked. */
+class Received extends Message {
+  #incoming;
+  #outgoing;
+  #headers;
+  #signal;
+
+  constructor(incoming, outgoing) {
+    super(incoming.method === "GET" || incoming.method === "HEAD" ? null : incoming);
+    this.#incoming = incoming;
+    this.#outgoing = outgoing;
+  }
+
+  get method() {
+    return this.#incoming.method;
+  }
+
+  get url() {
+    return `http://${this.#incoming.headers.host ?? "localhost"}${this.#incoming.url}`;
+  }
+
+  get headers() {
+    return (this.#headers ??= Headers.received(this.#incoming.headers));
+  }
+
+  get body() {
+    const { headers } = this.#incoming;
+    const isEmpty = headers["transfer-encoding"] === undefined && !(headers["content-length"] > 0);
+    return isEmpty ? null : super.body;
+  }
+
+  /** Aborts when the caller leaves before the answer is whole. */
+  get signal() {
+    if (!this.#signal) {
+      const abort = new AbortController();
+      const outgoing = this.#outgoing;
+      const left = () => {
+        if (!outgoing.writableFinished) abort.abort(new DOMException("the caller left", "AbortError"));
+      };
+      if (outgoing.closed || outgoing.destroyed) left();
+      else outgoing.once("close", left);
+      this.#signal = abort.signal;
+    }
+    return this.#signal;
+  }
+
+  clone() {
+    return this.#whole(split(this));
+  }
+
+  #whole(body) {
+    const { method, headers, signal } = this;
+    const source = body instanceof Readable ? Readable.toWeb(body) : body;
+    return new (owned("Request"))(this.url, { method, headers, signal, body: source, duplex: "half" });
+  }
+
+  static {
+    wholeOf = (request) => request.#whole(request.body === null ? null : take(request));
+  }
+
+  get [Symbol.toStringTag]() {
+    return "Request";
+  }
+
+  [inspect.custom](depth, options) {
+    const { method, url, headers } = this;
+    return `Request ${inspect({ method, url, headers }, options)}`;
+  }
+}
+for (const [name, value] of Object.entries({
+  cache: "default",
+  credentials: "same-origin",
+  destination: "",
+  duplex: "half",
+  integrity: "",
+  keepalive: false,
+  mode: "cors",
+  redirect: "follow",
+  referrer: "about:client",
+  referrerPolicy: "",
+})) {
+  Object.defineProperty(Received.prototype, name, { get: () => value, configurable: true, enumerable: true });
+}
+
+/** Statuses whose responses have no body (fetch, "null body status"). */
+const BODILESS = new Set([204, 205, 304]);
+
+/** Headers that speak of one connection only. */
+const CONNECTION = new Set(["connection", "keep-alive", "transfer-encoding", "upgrade"]);
+
+/** The headers of a response of ours: names and values in turn, as node:http takes them. */
+let headOf;
+
+class Response extends Message {
+  #status = 200;
+  #statusText = "";
+  /** Headers as they were given, until somebody asks for them. */
+  #given;
+  #headers;
+  #type = "default";
+  /** The content type that the body brings. */
+  #bodyType;
+
+  constructor(body, init) {
+    let bodyType = null;
+    let source = body ?? null;
+    if (typeof source === "string") {
+      bodyType = "text/plain;charset=UTF-8";
+    } else if (source !== null && !(source instanceof Uint8Array || source instanceof ReadableStream)) {
+      [source, bodyType] = extracted(source);
+    }
+    super(source);
+    this.#bodyType = bodyType;
+    if (init === undefined || init === null) return;
+    if (init.status !== undefined) {
+      const status = Math.trunc(Number(init.status));
+      if (!(status >= 200 && status <= 599)) throw new RangeError(`a response's status lies between 200 and 599; this is ${init.status}`);
+      if (source !== null && BODILESS.has(status)) throw new TypeError(`a response of status ${status} has no body`);
+      this.#status = status;
+    }
+    if (init.statusText !== undefined) this.#statusText = String(init.statusText);
+    if (init.headers) this.#given = init.headers;
+  }
+
+  static [Symbol.hasInstance](value) {
+    return isOneOf(this, Response, "Response", value);
+  }
+
+  static json(value, init) {
+    const text = JSON.stringify(value);
+    if (text === undefined) throw new TypeError("this value is no JSON");
+    const response = new Response(text, init);
+    response.#bodyType = "application/json";
+    return response;
+  }
+
+  static redirect(url, status = 302) {
+    if (![301, 302, 303, 307, 308].includes(status)) throw new RangeError(`${status} is no status of a redirect`);
+    return new Response(null, { status, headers: { location: new URL(url).href } });
+  }
+
+  static error() {
+    const response = new Response(null);
+    response.#status = 0;
+    response.#type = "error";
+    return response;
+  }
+
+  get status() {
+    return this.#status;
+  }
+
+  get statusText() {
+    return this.#statusText;
+  }
+
+  get ok() {
+    return this.#status >= 200 && this.#status <= 299;
+  }
+
+  get headers() {
+    if (!this.#headers) {
+      this.#headers = new Headers(this.#given);
+      if (this.#bodyType && !this.#headers.has("content-type")) this.#headers.set("content-type", this.#bodyType);
+    }
+    return this.#headers;
+  }
+
+  get type() {
+    return this.#type;
+  }
+
+  get url() {
+    return "";
+  }
+
+  get redirected() {
+    return false;
+  }
+
+  clone() {
+    const { status, statusText, headers } = this;
+    return new Response(split(this), { status, statusText, headers });
+  }
+
+  static {
+    headOf = (response) => {
+      const given = response.#headers ?? response.#given;
+      const head = [];
+      let hasType = false;
+      const add = (name, value) => {
+        const key = name.toLowerCase();
+        if (CONNECTION.has(key)) return;
+        hasType ||= key === "content-type";
+        head.push(name, String(value));
+      };
+      if (given !== undefined) {
+        const isPlain = Object.getPrototypeOf(given) === Object.prototype && !given[Symbol.iterator];
+        if (isPlain) for (const name of Object.keys(given)) add(name, given[name]);
+        else for (const [name, value] of response.headers) add(name, value);
+      }
+      if (!hasType && response.#bodyType) head.push("content-type", response.#bodyType);
+      return head;
+    };
+  }
+
+  get [Symbol.toStringTag]() {
+    return "Response";
+  }
+
+  [inspect.custom](depth, options) {
+    const { status, headers } = this;
+    return `Response ${inspect({ status, headers }, options)}`;
+  }
+}
+
+/** The source of a body that is neither text nor bytes nor a stream, and the content type that it brings. */
+function extracted(body) {
+  if (body instanceof ArrayBuffer) return [new Uint8Array(body), null];
+  if (ArrayBuffer.isView(body)) return [new Uint8Array(body.buffer, body.byteOffset, body.byteLength), null];
+  if (body instanceof URLSearchParams) return [String(body), "application/x-www-form-urlencoded;charset=UTF-8"];
+  if (body instanceof Blob) return [body, body.type || null];
+  if (body instanceof FormData) {
+    const whole = new (owned("Response"))(body);
+    return [whole.body, whole.headers.get("content-type")];
+  }
+  if (body instanceof Readable) return [body, null];
+  if (typeof body[Symbol.asyncIterator] === "function") return [Readable.from(body, { objectMode: false }), null];
+  return [String(body), "text/plain;charset=UTF-8"];
+}
+
+/** A `Request` to be made by user code is Node's own; one that was received is one too. */
+let made;
+function requestClass() {
+  if (made) return made;
+  const Whole = owned("Request");
+  const Request = class extends Whole {
+    constructor(input, init) {
+      super(input instanceof Received ? wholeOf(input) : input, init);
+    }
+
+    static [Symbol.hasInstance](value) {
+      return isOneOf(this, Request, "Request", value) || (this === Request && value instanceof Received);
+    }
+  };
+  Object.defineProperty(Request, "name", { value: "Request" });
+  return (made = Request);
+}
+
+/** Puts these classes in the place of Node's. */
+function install() {
+  const shown = (name, value) =>
+    Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
+  shown("Response", Response);
+  shown("Headers", Headers);
+  Object.defineProperty(globalThis, "Request", {
+    get: requestClass,
+    set: (value) => shown("Request", value),
+    configurable: true,
+    enumerable: false,
+  });
+  const fetch = globalThis.fetch;
+  shown("fetch", (input, init) => fetch(input instanceof Received ? wholeOf(input) : input, init));
+}
+
+/** Status, headers and body of any response, Node's own included. */
+function partsOf(response) {
+  if (Object.getPrototypeOf(response) === Response.prototype) {
+    return [response.status, response.statusText, headOf(response), take(response)];
+  }
+  const isDecoded = response.url !== "" && response.headers.has("content-encoding");
+  const head = [];
+  for (const [name, value] of response.headers) {
+    // What `fetch` brought is unpacked already.
+    const isWrong = isDecoded && (name === "content-encoding" || name === "content-length");
+    if (!isWrong && !CONNECTION.has(name)) head.push(name, value);
+  }
+  if (response.bodyUsed || response.body?.locked) throw new TypeError("the body was read already");
+  return [response.status, response.statusText, head, response.body];
+}
+
+/** Writes a response. What fails before the head is thrown; what fails later breaks the connection off, and is told. */
+function send(outgoing, response, tell) {
+  const [status, statusText, head, body] = partsOf(response);
+  if (status === 0) throw new TypeError("the handler returned Response.error(), which cannot be sent");
+  outgoing.sendDate = false;
+  const isWhole = body === null || typeof body === "string" || body instanceof Uint8Array;
+  const isHead = outgoing.req.method === "HEAD";
+  if (isWhole) {
+    const length = body === null ? 0 : typeof body === "string" ? Buffer.byteLength(body) : body.byteLength;
+    setLength(head, length, isHead || BODILESS.has(status));
+  }
+  if (statusText) outgoing.writeHead(status, statusText, head);
+  else outgoing.writeHead(status, head);
+  if (isWhole) return void outgoing.end(body ?? undefined);
+  const stream = body instanceof Blob ? body.stream() : body instanceof Readable ? Readable.toWeb(body) : body;
+  if (isHead || BODILESS.has(status)) {
+    stream.cancel().catch(() => {});
+    return void outgoing.end();
+  }
+  pump(outgoing, stream.getReader()).catch(tell);
+}
+
+/** The length of a whole body; where no body goes out, one that was given stays. */
+function setLength(head, length, isBodiless) {
+  for (let at = 0; at < head.length; at += 2) {
+    if (head[at].toLowerCase() !== "content-length") continue;
+    if (!isBodiless) head[at + 1] = String(length);
+    return;
+  }
+  if (!isBodiless || length > 0) head.push("content-length", String(length));
+}
+
+/** Moves a stream to the caller as fast as it takes it. */
+async function pump(outgoing, reader) {
+  let wake = () => {};
+  const left = () => {
+    reader.cancel(new DOMException("the caller left", "AbortError")).catch(() => {});
+    wake();
+  };
+  outgoing.once("close", left);
+  outgoing.on("drain", () => wake());
+  outgoing.flushHeaders();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done || outgoing.destroyed) break;
+      if (!outgoing.write(value) && !outgoing.destroyed) await new Promise((resolve) => (wake = resolve));
+    }
+    outgoing.off("close", left);
+    outgoing.end();
+  } catch (thrown) {
+    outgoing.off("close", left);
+    outgoing.destroy();
+    throw thrown;
+  }
+}
+
+module.exports = { Received, install, isResponse: (value) => value instanceof Response, send };
