@@ -297,6 +297,13 @@ impl House {
         children
     }
 
+    /// The spare workers on Node.
+    pub fn node_spares(&self) -> Vec<Process> {
+        let mut children = self.children();
+        children.retain(|child| child.command.contains("node.cjs") && child.is_spare());
+        children
+    }
+
     fn bun_processes(&self) -> Vec<Process> {
         let mut children = self.children();
         children.retain(|child| child.command.contains("bun.js"));

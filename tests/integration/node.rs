@@ -263,3 +263,32 @@ fn a_stream_on_node_waits_for_a_slow_reader() {
         made > 0 && std::mem::replace(&mut before, made) == made
     });
 }
+
+#[test]
+fn a_spare_on_node_becomes_what_a_fresh_worker_is() {
+    let source = "
+        import { execSync } from 'node:child_process';
+        const loaded = { env: process.env.GREETING, mode: process.env.NODE_ENV, cwd: process.cwd() };
+        export const handler = () => ({ pid: process.pid, loaded, shell: String(execSync('echo $GREETING; pwd')) });";
+    let house = House::serve()
+        .function("f", |f| {
+            f.on("node")
+                .setting("env = { GREETING = 'hi' }")
+                .event(source)
+        })
+        .start();
+    until("two spares wait", || house.node_spares().len() == 2);
+    let spares: Vec<i32> = house.node_spares().iter().map(|spare| spare.pid).collect();
+    let result = house.invoke("f", &json!({}))["result"].clone();
+    let folder = house.data().join("bundles/default/f/v1");
+    let folder = folder.to_str().unwrap();
+    assert_eq!(
+        result["loaded"],
+        json!({"env": "hi", "mode": "production", "cwd": folder})
+    );
+    assert_eq!(result["shell"], format!("hi\n{folder}\n"));
+    assert!(
+        spares.iter().any(|pid| result["pid"] == *pid),
+        "{result} is none of {spares:?}"
+    );
+}

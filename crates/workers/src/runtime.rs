@@ -166,8 +166,6 @@ fn node_command(options: &Options, version: &Version) -> Result<Command, Failure
         ))
         .arg(options.run_dir.join("node.cjs"))
         .current_dir(&version.dir)
-        // What packages look at to leave out what only helps to develop; nothing bundles it in.
-        .env("NODE_ENV", "production")
         .envs(&version.settings.env);
     Ok(command)
 }

@@ -16,6 +16,7 @@ const { format } = require("node:util");
 const OLDEST = 18;
 
 const CONTROL = 3;
+/** What the server says of the worker and its function; a spare worker is told the second part later. */
 const boot = JSON.parse(process.env.BUNGEE_BOOT);
 delete process.env.BUNGEE_BOOT;
 
@@ -230,12 +231,38 @@ function listen(serve) {
   server.listen(boot.socket, () => tell({ t: "ready" }));
 }
 
-load().then(listen, (thrown) => {
+/** Makes a spare worker what a fresh one would be: its folder, and its environment, which what it starts inherits. */
+function becomeFunction({ cwd, env, ...load }) {
+  Object.assign(boot, load);
+  Object.assign(process.env, env);
+  process.chdir(cwd);
+}
+
+// The lifeline: a spare worker is told on it what to load, as one line; its end means that the server is gone.
+const lifeline = new Socket({ fd: 0, readable: true, writable: false });
+const leave = () => process.exit(0);
+lifeline.on("end", leave).on("error", leave);
+
+function assigned() {
+  // The first import of an ES module takes longer than later ones.
+  import("data:text/javascript,").catch(() => {});
+  return new Promise((resolve) => {
+    let text = "";
+    lifeline.setEncoding("utf8").on("data", (chunk) => {
+      text += chunk;
+      if (text.endsWith("\n")) resolve(JSON.parse(text));
+    });
+  });
+}
+
+async function begin() {
+  if (boot.entry === undefined) becomeFunction(await assigned());
+  else lifeline.resume();
+  // What packages look at to leave out what only helps to develop; nothing bundles it in.
+  process.env.NODE_ENV ??= "production";
+  listen(await load());
+}
+begin().catch((thrown) => {
   tell({ t: "init-error", error: describe(thrown) });
   process.exit(1);
 });
-
-// The lifeline: its end means that the server is gone.
-const lifeline = new Socket({ fd: 0, readable: true, writable: false });
-const leave = () => process.exit(0);
-lifeline.on("end", leave).on("error", leave).resume();
