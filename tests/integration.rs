@@ -9,6 +9,7 @@ mod handlers;
 mod isolate;
 mod limits;
 mod logging;
+mod manage;
 mod node;
 mod spares;
 mod versions;

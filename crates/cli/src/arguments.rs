@@ -36,7 +36,7 @@ Example:
 
 Exit codes: 0 done, 1 the function failed, 2 usage, 3 configuration, 4 not found, 5 unreachable, 6 refused.
 
-Arrives later: init, alias, enable, disable, delete, env, secret, schedule, queue, emit, relay, tunnel, tunnel-server, restore, login, doctor, completions, bench, replay.";
+Arrives later: init, secret, schedule, queue, emit, relay, tunnel, tunnel-server, restore, login, doctor, completions, bench, replay.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -57,6 +57,16 @@ pub enum Command {
     Versions(commands::versions::Versions),
     /// Go back to the version that was current before, or to a named one
     Rollback(commands::rollback::Rollback),
+    /// Point an alias at a version, or at two by weight; show the aliases
+    Alias(commands::alias::Alias),
+    /// Let calls in again
+    Enable(commands::enable::Enable),
+    /// Keep calls out; what is in flight ends by itself
+    Disable(commands::enable::Disable),
+    /// Delete a function with its versions, overrides, logs and records
+    Delete(commands::delete::Delete),
+    /// Show, set or unset variables on the server, over those of `bungee.toml`
+    Env(commands::env::Env),
     /// Show or follow what a function logged
     Logs(commands::logs::Logs),
     /// Show how the last invocations went

@@ -1,7 +1,11 @@
 //! One file per command: its arguments, and what it does with them.
 
+pub mod alias;
+pub mod delete;
 pub mod deploy;
 pub mod dev;
+pub mod enable;
+pub mod env;
 pub mod info;
 pub mod invocations;
 pub mod invoke;
@@ -31,6 +35,11 @@ pub async fn run(command: Command, global: Global) -> Result<Exit, Stop> {
         Command::Info(info) => info.run(&door).await,
         Command::Versions(versions) => versions.run(&door).await,
         Command::Rollback(rollback) => rollback.run(&door).await,
+        Command::Alias(alias) => alias.run(&door).await,
+        Command::Enable(enable) => enable.run(&door).await,
+        Command::Disable(disable) => disable.run(&door).await,
+        Command::Delete(delete) => delete.run(&door).await,
+        Command::Env(env) => env.run(&door).await,
         Command::Logs(logs) => logs.run(&door).await,
         Command::Invocations(invocations) => invocations.run(&door).await,
         Command::Token(token) => token.run(&door).await,

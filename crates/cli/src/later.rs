@@ -4,13 +4,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands, in the order in which the product lists them.
-pub const COMMANDS: [&str; 19] = [
+pub const COMMANDS: [&str; 14] = [
     "init",
-    "alias",
-    "enable",
-    "disable",
-    "delete",
-    "env",
     "secret",
     "schedule",
     "queue",

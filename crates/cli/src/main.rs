@@ -92,6 +92,11 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
         | Command::Info(_)
         | Command::Versions(_)
         | Command::Rollback(_)
+        | Command::Alias(_)
+        | Command::Enable(_)
+        | Command::Disable(_)
+        | Command::Delete(_)
+        | Command::Env(_)
         | Command::Logs(_)
         | Command::Invocations(_)
         | Command::Token(_) => Builder::new_current_thread().enable_all().build(),

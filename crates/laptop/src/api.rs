@@ -10,13 +10,15 @@ mod web;
 
 pub use address::{Address, AddressError};
 pub use answers::{
-    Activated, Created, CreatedToken, FunctionInfo, FunctionList, FunctionSummary, Invocations,
-    Invoked, Sampled, ServerInfo, SettingValue, Token, TokenList, Uploaded, VersionRow,
-    WorkerCounts,
+    Activated, Aliases, Changed, Created, CreatedToken, Deleted, Env, FunctionInfo, FunctionList,
+    FunctionSummary, InAlias, Invocations, Invoked, Sampled, ServerInfo, SettingValue, Token,
+    TokenList, Uploaded, VersionRow, WorkerCounts,
 };
 pub use error::{ApiError, ErrorBody};
 pub use lines::{LogLines, LogQuery};
 pub use web::{WebAnswer, WebRequest};
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use model::{Digest, FunctionId, Kind, Name, SettingsPatch, VersionNumber};
@@ -57,6 +59,34 @@ struct NewToken<'a> {
 struct Target {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+/// Overrides to set and to unset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct EnvChange {
+    /// Names with their values.
+    pub set: BTreeMap<String, String>,
+    /// Names.
+    pub unset: BTreeSet<String>,
+}
+
+/// A version as it is typed, and its share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WeightedVersion {
+    /// `v7`, `7` or the first digits of a digest.
+    pub version: String,
+    /// Of a hundred invocations, those that it gets; a version alone needs none.
+    pub weight: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Weighted<'a> {
+    versions: &'a [WeightedVersion],
 }
 
 impl Client {
@@ -169,10 +199,71 @@ impl Client {
         self.read(request.json(&Target { version })).await
     }
 
-    /// Invokes with an event, which must be JSON, and waits for the outcome.
-    pub async fn invoke(&self, function: &FunctionId, event: Bytes) -> Result<Invoked, ApiError> {
+    /// Lets calls in, or keeps them out.
+    pub async fn set_enabled(
+        &self,
+        function: &FunctionId,
+        enabled: bool,
+    ) -> Result<Changed, ApiError> {
+        let request = self.request(Method::PATCH, &path(function, ""));
+        self.read(request.json(&Enabled { enabled })).await
+    }
+
+    /// Deletes a function with all that is its own; answers when nothing of it runs any more.
+    pub async fn delete(&self, function: &FunctionId) -> Result<Deleted, ApiError> {
+        self.read(self.request(Method::DELETE, &path(function, "")))
+            .await
+    }
+
+    /// The server's overrides of a function's environment.
+    pub async fn env(&self, function: &FunctionId) -> Result<Env, ApiError> {
+        self.get(&path(function, "/env")).await
+    }
+
+    /// Sets and unsets overrides, all or nothing.
+    pub async fn change_env(
+        &self,
+        function: &FunctionId,
+        change: &EnvChange,
+    ) -> Result<Env, ApiError> {
+        let request = self.request(Method::PATCH, &path(function, "/env"));
+        self.read(request.json(change)).await
+    }
+
+    /// Where each alias points.
+    pub async fn aliases(&self, function: &FunctionId) -> Result<Aliases, ApiError> {
+        self.get(&path(function, "/aliases")).await
+    }
+
+    /// Points an alias at a version, or at two by weight.
+    pub async fn point_alias(
+        &self,
+        function: &FunctionId,
+        alias: &Name,
+        versions: &[WeightedVersion],
+    ) -> Result<Activated, ApiError> {
+        let rest = format!("/aliases/{alias}");
+        let request = self.request(Method::PUT, &path(function, &rest));
+        self.read(request.json(&Weighted { versions })).await
+    }
+
+    /// Deletes an alias.
+    pub async fn delete_alias(&self, function: &FunctionId, alias: &Name) -> Result<(), ApiError> {
+        let rest = format!("/aliases/{alias}");
+        self.done(self.request(Method::DELETE, &path(function, &rest)))
+            .await
+    }
+
+    /// Invokes with an event, which must be JSON, and waits for the outcome. Without an alias, `current` is followed.
+    pub async fn invoke(
+        &self,
+        function: &FunctionId,
+        alias: Option<&Name>,
+        event: Bytes,
+    ) -> Result<Invoked, ApiError> {
+        let rest = alias.map_or("/invoke".into(), |alias| format!("/invoke?alias={alias}"));
         let request = self
-            .request(Method::POST, &path(function, "/invoke"))
+            .request(Method::POST, &path(function, &rest))
             .header("content-type", "application/json")
             .body(event);
         self.read(request).await
@@ -243,12 +334,8 @@ impl Client {
 
     /// Ends a token.
     pub async fn revoke_token(&self, id: &str) -> Result<(), ApiError> {
-        let request = self.request(Method::DELETE, &format!("/v1/tokens/{id}"));
-        let response = self.answer(request).await?;
-        if response.status().is_success() {
-            return Ok(());
-        }
-        Err(self.refusal(response).await)
+        self.done(self.request(Method::DELETE, &format!("/v1/tokens/{id}")))
+            .await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -268,6 +355,15 @@ impl Client {
             .send()
             .await
             .map_err(|error| ApiError::of_request(self.address.to_string(), error))
+    }
+
+    /// Sends what is answered by a status alone.
+    async fn done(&self, request: RequestBuilder) -> Result<(), ApiError> {
+        let response = self.answer(request).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(self.refusal(response).await)
     }
 
     /// Sends, and reads a success as `T`.

@@ -169,6 +169,7 @@ pub async fn activate(client: &Client, prepared: Prepared) -> Result<Deployed, A
         version,
         previous,
         changed,
+        ..
     } = client.activate(&function, created.version).await?;
     Ok(Deployed {
         function,

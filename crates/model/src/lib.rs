@@ -1,6 +1,7 @@
 //! The words of Bungee and its pure rules.
 //! Does no IO, spawns nothing, reads no clock and has no async: what decides here is a function of values.
 
+mod alias;
 mod bundle;
 mod clock;
 mod failure;
@@ -13,6 +14,7 @@ mod settings;
 mod units;
 mod version;
 
+pub use alias::{AliasError, AliasPart, AliasTarget, falls_within};
 pub use bundle::{BundleFile, Manifest, ManifestError};
 pub use clock::{Clock, Timestamp};
 pub use failure::{ErrorType, Failure, HandlerFault};

@@ -226,8 +226,8 @@ impl Settings {
                     why,
                 });
             }
-            if name.starts_with("BUNGEE_") {
-                let why = "is a name that the server keeps for itself".into();
+            if is_reserved(name) {
+                let why = "is a name that the server sets itself: `HOME`, `TMPDIR` and all that begin with `BUNGEE_`".into();
                 return Err(SettingsError {
                     key: format!("env.{name}"),
                     why,
@@ -247,6 +247,11 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Whether a variable is not a function's to set: the worker's own folder, and what Bungee tells it.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "HOME" | "TMPDIR") || name.starts_with("BUNGEE_")
 }
 
 #[cfg(test)]

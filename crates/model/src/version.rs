@@ -20,6 +20,11 @@ impl Digest {
         hex::encode(self.0)
     }
 
+    /// The hash itself.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Wraps a finished hash.
     pub fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)

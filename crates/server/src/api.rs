@@ -1,6 +1,8 @@
 //! The `/v1` API and health: paths, who may use them, and how bodies are read. What they do stands in the files below.
 
+mod aliases;
 mod bundles;
+mod env;
 mod functions;
 mod invocations;
 mod invoke;
@@ -37,12 +39,22 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/v1/server", get(server::show))
         .route("/v1/projects/{project}/functions", get(functions::list))
-        .route(function, get(functions::show))
+        .route(
+            function,
+            get(functions::show)
+                .patch(functions::change)
+                .delete(functions::delete),
+        )
+        .route(&below("/env"), get(env::show).patch(env::change))
+        .route(&below("/aliases"), get(aliases::list))
         .route(
             &below("/versions"),
             get(versions::list).post(versions::create),
         )
-        .route(&below("/aliases/{alias}"), put(versions::point))
+        .route(
+            &below("/aliases/{alias}"),
+            put(aliases::point).delete(aliases::delete),
+        )
         .route(&below("/rollback"), post(versions::roll_back))
         .route(&below("/invoke"), post(invoke::invoke))
         .route(&below("/logs"), get(invocations::logs))
@@ -241,6 +253,18 @@ pub(crate) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Failure> 
             ErrorType::BadRequest,
             format!("the request body is not as expected: {error}"),
         )
+    })
+}
+
+/// Makes a change to its end, whether or not the caller stays to hear of it.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    app: &Arc<App>,
+    change: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    let task = app.deploys.tasks.spawn(change);
+    task.await.unwrap_or_else(|error| {
+        let message = format!("the change broke off: {error}");
+        Err(Failure::new(ErrorType::Internal, message))
     })
 }
 

@@ -1,21 +1,25 @@
 //! Deployments: versions made from bundles, and the alias that calls follow. Each step is idempotent, and stands only
 //! once the store has it; one change at a time.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+mod changes;
+mod serve;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use model::{
-    Digest, ErrorType, Failure, FunctionId, Kind, Limits, Runtime, Settings, SettingsPatch,
-    VersionNumber, VersionRef,
+    AliasPart, AliasTarget, Digest, ErrorType, Failure, FunctionId, Kind, Limits, Runtime,
+    Settings, SettingsPatch, VersionNumber, VersionRef,
 };
 use serde::{Deserialize, Serialize};
-use store::{Alias, CurrentFunction, FindError, NewVersion, Store, StoreError};
+use store::{Alias, FindError, NewVersion, Store, StoreError};
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 use workers::{Version, Workers};
 
+pub(crate) use self::changes::{Deleted, EnvChange, Leaving};
 use crate::{
-    bundles::{Bundles, Place, chain},
-    invoker::Invoker,
-    registry::{Deployed, Registry, State},
+    bundles::{Bundles, chain},
+    registry::{Registry, State},
 };
 
 /// Changes what is deployed.
@@ -31,6 +35,12 @@ pub(crate) struct Deploys {
     pub node: Option<PathBuf>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
+    /// Deleted functions of which something still runs.
+    pub leaving: Leaving,
+    /// What a deleted function's invocations get to end by themselves.
+    pub grace: Duration,
+    /// Changes that go on when whoever asked for them has left.
+    pub tasks: TaskTracker,
 }
 
 /// What a new version is made of.
@@ -57,11 +67,14 @@ pub(crate) struct Created {
     pub created: bool,
 }
 
-/// Where `current` points now.
+/// Where an alias points now.
 #[derive(Debug, Serialize)]
 pub(crate) struct Activated {
+    /// The version, or the first of two.
     pub version: VersionNumber,
-    /// Where it pointed before, if anywhere.
+    /// Each version with its share of a hundred.
+    pub versions: Vec<AliasPart>,
+    /// Where it pointed before, if anywhere: the version, or the first of two.
     pub previous: Option<VersionNumber>,
     /// `false` if it pointed there already.
     pub changed: bool,
@@ -86,92 +99,20 @@ impl Deploys {
     pub(crate) async fn load(&self) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let functions = self.store.all_current().await?;
-        self.registry
-            .change(functions.into_iter().map(|current| self.state_of(current)));
+        let states = functions
+            .into_iter()
+            .map(|current| (current.function.id.clone(), self.state_of(current, None)));
+        self.registry.change(states);
         Ok(())
-    }
-
-    fn state_of(&self, current: CurrentFunction) -> (FunctionId, State) {
-        let CurrentFunction {
-            function,
-            version,
-            env,
-        } = current;
-        let id = function.id;
-        let state = match version {
-            None => State::NotDeployed,
-            Some(_) if !function.enabled => State::Disabled,
-            Some(version) => match self.settings(&version.patch, env) {
-                Ok(settings) => State::Deployed(self.serve(&version, settings)),
-                Err(failure) => {
-                    tracing::error!(function = %id, version = %version.number, %failure, "a version cannot be served");
-                    State::NotDeployed
-                }
-            },
-        };
-        (id, state)
-    }
-
-    /// Settings with defaults, and with the server's overrides over them.
-    fn settings(
-        &self,
-        patch: &SettingsPatch,
-        overrides: BTreeMap<String, String>,
-    ) -> Result<Settings, Failure> {
-        let mut patch = patch.clone();
-        if !overrides.is_empty() {
-            patch.env.get_or_insert_default().extend(overrides);
-        }
-        patch
-            .resolve(&self.limits)
-            .map_err(|error| Failure::new(ErrorType::BadRequest, error.to_string()))
-    }
-
-    fn serve(&self, version: &store::Version, settings: Settings) -> Arc<Deployed> {
-        let version = self.runnable(
-            &version.function,
-            version.number,
-            version.kind,
-            &version.entry,
-            settings,
-        );
-        let sampler = self.store.records().sampler(&version.function);
-        let version = Arc::new(version);
-        let invoker = Invoker::Workers(self.workers.pool(version.clone()));
-        Arc::new(Deployed {
-            version,
-            invoker,
-            sampler,
-        })
-    }
-
-    fn runnable(
-        &self,
-        function: &FunctionId,
-        number: VersionNumber,
-        kind: Kind,
-        entry: &str,
-        settings: Settings,
-    ) -> Version {
-        let Place { dir, image } = self.bundles.place(function, number);
-        let (function, entry) = (function.clone(), entry.to_owned());
-        Version {
-            function,
-            number,
-            kind,
-            entry,
-            settings,
-            dir,
-            image,
-        }
     }
 
     /// Makes a version, or finds the one that is the same. It takes no calls before it is activated.
     pub(crate) async fn create(&self, id: &FunctionId, wanted: Wanted) -> Result<Created, Failure> {
-        let settings = self.settings(&wanted.settings, BTreeMap::new())?;
+        let settings = self.settings(&wanted.settings, &BTreeMap::new())?;
         self.check_runtime(settings.runtime)?;
         let digest = wanted.digest();
         let _changing = self.changing.lock().await;
+        self.leaving.check(id)?;
         self.registry.table().check_paths(id, &settings.routes)?;
         let versions = match self.store.versions(id).await {
             Err(StoreError::NoFunction(_)) => Vec::new(),
@@ -299,44 +240,46 @@ impl Deploys {
         }
     }
 
-    /// Points `current` at a version: new calls reach it, those in flight end on the old one.
+    /// Points an alias at a version, or at two by weight: new calls reach it, those in flight end on the old one.
     pub(crate) async fn activate(
         &self,
         id: &FunctionId,
-        wanted: &VersionRef,
+        alias: &Alias,
+        wanted: &[(VersionRef, Option<u32>)],
     ) -> Result<Activated, Failure> {
         let _changing = self.changing.lock().await;
-        let version = self.find(id, wanted).await?;
-        self.point(id, version).await
+        let mut parts = Vec::with_capacity(wanted.len());
+        for (version, weight) in wanted {
+            parts.push((self.find(id, version).await?.number, *weight));
+        }
+        let target = AliasTarget::of(&parts).map_err(|error| {
+            Failure::new(ErrorType::BadRequest, error.to_string())
+                .hint("name one version, or two like `v1=90 v2=10`")
+        })?;
+        self.point(id, alias, target).await
     }
 
-    /// Points `current` at this version, or at what was current before.
+    /// Points `current` at this version, or to where it pointed before, weights and all.
     pub(crate) async fn roll_back(
         &self,
         id: &FunctionId,
         wanted: Option<&VersionRef>,
     ) -> Result<Activated, Failure> {
         let _changing = self.changing.lock().await;
-        let before;
-        let wanted = match wanted {
-            Some(wanted) => wanted,
-            None => {
-                let previous = self
-                    .store
-                    .previous_of(id)
-                    .await
-                    .map_err(|error| store_failure(&error))?;
-                let Some(previous) = previous else {
+        let target = match wanted {
+            Some(wanted) => AliasTarget::One(self.find(id, wanted).await?.number),
+            None => self
+                .store
+                .previous_of(id)
+                .await
+                .map_err(|error| store_failure(&error))?
+                .ok_or_else(|| {
                     let message = format!("`{id}` has no version that was current before");
-                    return Err(Failure::new(ErrorType::NotFound, message)
-                        .hint("`bungee versions` shows them all"));
-                };
-                before = VersionRef::Number(previous);
-                &before
-            }
+                    Failure::new(ErrorType::NotFound, message)
+                        .hint("`bungee versions` shows them all")
+                })?,
         };
-        let version = self.find(id, wanted).await?;
-        self.point(id, version).await
+        self.point(id, &Alias::current(), target).await
     }
 
     async fn find(&self, id: &FunctionId, wanted: &VersionRef) -> Result<store::Version, Failure> {
@@ -355,41 +298,49 @@ impl Deploys {
             })
     }
 
-    async fn point(&self, id: &FunctionId, version: store::Version) -> Result<Activated, Failure> {
+    async fn point(
+        &self,
+        id: &FunctionId,
+        alias: &Alias,
+        target: AliasTarget,
+    ) -> Result<Activated, Failure> {
         let fail = |error: StoreError| store_failure(&error);
         let overrides = self.store.env(id).await.map_err(fail)?;
-        let settings = self.settings(&version.patch, overrides)?;
-        self.check_runtime(settings.runtime)?;
-        self.registry.table().check_paths(id, &settings.routes)?;
-        if !self.bundles.place(id, version.number).dir.is_dir() {
-            let message = format!(
-                "the bundle of {id} {} is gone from the data folder",
-                version.number
-            );
-            return Err(Failure::new(ErrorType::Internal, message).hint("deploy it again"));
+        for part in target.parts() {
+            let settings = self.servable(id, part.version, &overrides).await?;
+            if *alias == Alias::current() && part.version == target.first() {
+                self.registry.table().check_paths(id, &settings.routes)?;
+            }
         }
         let change = self
             .store
-            .point_alias(id, &Alias::current(), version.number)
+            .point_alias(id, alias, target)
             .await
             .map_err(fail)?;
-        let table = self.registry.table();
-        let served = table.state(id);
-        let is_served =
-            matches!(served, Some(State::Deployed(now)) if now.version.number == version.number);
-        if !is_served && !matches!(served, Some(State::Disabled)) {
-            let deployed = self.serve(&version, settings);
-            self.registry
-                .change([(id.clone(), State::Deployed(deployed))]);
-            if let Some(State::Deployed(old)) = served {
-                old.invoker.close();
-            }
-        }
+        self.refresh(id).await?;
         Ok(Activated {
-            version: version.number,
-            previous: change.previous,
+            version: target.first(),
+            versions: target.parts(),
+            previous: change.previous.map(|target| target.first()),
             changed: change.changed,
         })
+    }
+
+    /// The settings with which a version would be served, if this server can.
+    async fn servable(
+        &self,
+        id: &FunctionId,
+        number: VersionNumber,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Settings, Failure> {
+        let version = self.find(id, &VersionRef::Number(number)).await?;
+        let settings = self.settings(&version.patch, overrides)?;
+        self.check_runtime(settings.runtime)?;
+        if !self.bundles.place(id, number).dir.is_dir() {
+            let message = format!("the bundle of {id} {number} is gone from the data folder");
+            return Err(Failure::new(ErrorType::Internal, message).hint("deploy it again"));
+        }
+        Ok(settings)
     }
 }
 

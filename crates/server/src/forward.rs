@@ -23,6 +23,9 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// Where an event came from, if not from the gateway.
 pub(crate) const TRIGGER: HeaderName = HeaderName::from_static("x-bungee-trigger");
 
+/// The alias that a caller wants, where it is not to be `current`.
+const ALIAS: HeaderName = HeaderName::from_static("x-bungee-alias");
+
 /// Parameters of a declared route, as JSON.
 const PARAMS: HeaderName = HeaderName::from_static("x-bungee-params");
 
@@ -60,6 +63,14 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+/// The alias that a caller names.
+pub(crate) fn alias(headers: &HeaderMap) -> Option<&str> {
+    // What is no text is no alias either, and is refused as such.
+    headers
+        .get(ALIAS)
+        .map(|value| value.to_str().unwrap_or("?"))
 }
 
 /// Refuses what this server does not speak yet.

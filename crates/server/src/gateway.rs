@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use model::{ErrorType, Failure, FunctionId, InvocationId, Kind, Params, Trigger};
+use model::{Auth, ErrorType, Failure, FunctionId, Kind, Params, Timestamp, Trigger};
 use tower_service::Service;
 
 use crate::{
@@ -20,8 +20,9 @@ use crate::{
     invoker::{Answer, Body, Lease},
     journal::Invocation,
     marks::Marks,
-    registry::{Deployed, Found},
+    registry::Found,
     reply::{ReplyBody, Streamed},
+    serving::{Deployed, Serving},
 };
 
 /// One connection's caller.
@@ -45,7 +46,7 @@ pub(crate) async fn handle(
         .find(request.method(), request.uri().path());
     let (line, lines) = (&visitor.line, &visitor.app.lines);
     match found {
-        Found::Function(deployed, params) => visitor.invoke(deployed, params, request).await,
+        Found::Function(serving, params) => visitor.invoke(&serving, params, request).await,
         Found::Refused(failure) => {
             visitor.leave_unread(request.body());
             ReplyBody::whole(errors::response(&failure, None), line, lines)
@@ -83,22 +84,22 @@ impl Visitor {
     /// A function's path.
     async fn invoke(
         &self,
-        deployed: Arc<Deployed>,
+        serving: &Serving,
         params: Params,
         request: Request<Incoming>,
     ) -> Response<ReplyBody> {
         let app = &self.app;
         let (parts, incoming) = request.into_parts();
         let arrived = Invocation::now(&app.journal);
-        let auth = deployed.version.settings.auth;
-        if let Err(failure) = app
-            .access
-            .check_function(auth, self.peer, &parts.headers, arrived)
-        {
-            self.leave_unread(&incoming);
-            return ReplyBody::whole(errors::response(&failure, None), &self.line, &app.lines);
-        }
-        let marks = Marks::new(arrived, parts.headers.get(forward::TRACEPARENT));
+        let marks = Marks::new(arrived, parts.headers.get(forward::TRACEPARENT))
+            .to_alias(forward::alias(&parts.headers));
+        let deployed = match self.admit(serving, &marks, &parts, arrived) {
+            Ok(deployed) => deployed,
+            Err(failure) => {
+                self.leave_unread(&incoming);
+                return ReplyBody::whole(errors::response(&failure, None), &self.line, &app.lines);
+            }
+        };
         let asked = Some((parts.method.clone(), parts.uri.clone()));
         let kind = deployed.version.kind;
         let invocation = Invocation::begin(
@@ -146,6 +147,28 @@ impl Visitor {
                 ReplyBody::whole(response, &self.line, &app.lines)
             }
         }
+    }
+
+    /// The version that the request meets, if the caller may. Whoever names an alias needs a token, even where the
+    /// function asks for none: what is not current is not meant for everybody.
+    fn admit(
+        &self,
+        serving: &Serving,
+        marks: &Marks,
+        parts: &Parts,
+        arrived: Timestamp,
+    ) -> Result<Arc<Deployed>, Failure> {
+        let check = |auth| {
+            let access = &self.app.access;
+            access.check_function(auth, self.peer, &parts.headers, arrived)
+        };
+        if marks.alias.is_some() {
+            check(Auth::Token)?;
+            return serving.choose(marks.alias.as_deref(), marks.id);
+        }
+        let deployed = serving.choose(None, marks.id)?;
+        check(deployed.version.settings.auth)?;
+        Ok(deployed)
     }
 
     /// A body that nobody will read must not break the answer.
@@ -259,7 +282,7 @@ impl Walk<'_> {
         acquire(
             &self.visitor.app,
             &mut self.deployed,
-            self.marks.id,
+            &self.marks,
             &mut self.invocation,
         )
         .await
@@ -270,11 +293,11 @@ impl Walk<'_> {
 pub(crate) async fn acquire(
     app: &App,
     deployed: &mut Arc<Deployed>,
-    id: InvocationId,
+    marks: &Marks,
     invocation: &mut Invocation,
 ) -> Result<Lease, Failure> {
     loop {
-        let failure = match deployed.invoker.acquire(id).await {
+        let failure = match deployed.invoker.acquire(marks.id).await {
             Ok(lease) => {
                 invocation.taken(&lease);
                 return Ok(lease);
@@ -285,7 +308,8 @@ pub(crate) async fn acquire(
             return Err(failure);
         }
         let function: &FunctionId = &deployed.version.function;
-        let next = app.registry.table().deployed(function)?;
+        let serving = app.registry.table().serving(function)?;
+        let next = serving.choose(marks.alias.as_deref(), marks.id)?;
         // Nobody took over: the server goes down. A handler of another kind would not understand this request.
         if Arc::ptr_eq(&next, deployed) || next.version.kind != deployed.version.kind {
             return Err(failure);

@@ -14,8 +14,16 @@ use crate::{
     invoker::Runner,
     journal::{Invocation, Timing},
     marks::Marks,
-    registry::Deployed,
+    serving::{Deployed, Serving},
 };
+
+/// An event on its way to a function.
+pub(crate) struct Errand {
+    pub event: Bytes,
+    pub trigger: Trigger,
+    /// The alias that the caller named; `None`: `current`.
+    pub alias: Option<String>,
+}
 
 /// How an invocation went.
 pub(crate) struct Outcome {
@@ -33,14 +41,22 @@ pub(crate) struct Answer {
 }
 
 /// Invokes with an event and waits for the end, until all that the worker wrote has reached the log.
+///
+/// # Errors
+/// The alias leads nowhere; nothing was begun.
 pub(crate) async fn invoke(
     app: &App,
-    mut deployed: Arc<Deployed>,
-    event: Bytes,
-    trigger: Trigger,
-) -> Outcome {
+    serving: &Serving,
+    errand: Errand,
+) -> Result<Outcome, Failure> {
     let arrived = Invocation::now(&app.journal);
-    let marks = Marks::new(arrived, None);
+    let Errand {
+        event,
+        trigger,
+        alias,
+    } = errand;
+    let marks = Marks::new(arrived, None).to_alias(alias.as_deref());
+    let mut deployed = serving.choose(marks.alias.as_deref(), marks.id)?;
     let journal = app.journal.clone();
     let mut invocation =
         Invocation::begin(journal, deployed.clone(), marks.id, arrived, trigger, None);
@@ -62,11 +78,11 @@ pub(crate) async fn invoke(
     if let Some(worker) = worker {
         worker.drained().await;
     }
-    Outcome {
+    Ok(Outcome {
         id: marks.id,
         result,
         timing,
-    }
+    })
 }
 
 async fn carry(
@@ -78,7 +94,7 @@ async fn carry(
     invocation: &mut Invocation,
     worker: &mut Option<Runner>,
 ) -> Result<Answer, Failure> {
-    let lease = gateway::acquire(app, deployed, marks.id, invocation).await?;
+    let lease = gateway::acquire(app, deployed, marks, invocation).await?;
     *worker = Some(lease.worker());
     let response = lease
         .send(gateway::event_request(event, marks, trigger))

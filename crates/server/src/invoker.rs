@@ -1,6 +1,8 @@
 //! Where an invocation may run. The gateway asks here and does not know more: the local workers now, a developer's
 //! session too once live development arrives.
 
+use std::time::Duration;
+
 use model::{Failure, InvocationId};
 use workers::{Counts, Pool};
 
@@ -22,6 +24,15 @@ pub(crate) enum Invoker {
     Workers(Pool),
 }
 
+/// How what ran came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// Within the grace.
+    ByItself,
+    /// At the end of it.
+    CutOff,
+}
+
 impl Invoker {
     /// A place to run one invocation, as soon as there is one.
     pub(crate) async fn acquire(&self, id: InvocationId) -> Result<Lease, Failure> {
@@ -41,6 +52,20 @@ impl Invoker {
     pub(crate) fn close(&self) {
         match self {
             Invoker::Workers(pool) => pool.close(),
+        }
+    }
+
+    /// Waits until all that ran has ended after it was closed; what runs longer than the grace is cut off.
+    pub(crate) async fn gone(&self, grace: Duration) -> Gone {
+        match self {
+            Invoker::Workers(pool) => {
+                if tokio::time::timeout(grace, pool.done()).await.is_ok() {
+                    return Gone::ByItself;
+                }
+                pool.cut_off().await;
+                pool.done().await;
+                Gone::CutOff
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::{
     gateway,
     invoker::{Lease, Runner},
-    registry::Deployed,
+    serving::Deployed,
 };
 
 /// Ends that may wait for whoever prints them; what does not fit is not printed, and recorded all the same.

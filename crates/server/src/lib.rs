@@ -26,6 +26,7 @@ mod offline;
 mod options;
 mod registry;
 mod reply;
+mod serving;
 
 pub use clock::SystemClock;
 pub use journal::Ended;

@@ -22,7 +22,7 @@ use crate::{
     app::App,
     auth::Access,
     bundles::Bundles,
-    deploys::Deploys,
+    deploys::{Deploys, Leaving},
     door::Lines,
     health::{self, Health},
     journal::{Ended, Journal},
@@ -72,7 +72,10 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     if let Some(addr) = wide
         && tokens.is_empty()
     {
-        return Err(StartError::NeedsToken { addr: *addr });
+        return Err(StartError::NeedsToken {
+            addr: *addr,
+            data_dir,
+        });
     }
     let access = Access::new(tokens, wide.is_none() && !options.require_token);
     let doors = Doors::open(&options, &data_dir).await?;
@@ -99,6 +102,9 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         bun,
         node,
         changing: Mutex::new(()),
+        leaving: Leaving::default(),
+        grace: options.grace,
+        tasks: TaskTracker::new(),
     };
     deploys.load().await?;
     let app = Arc::new(App {
@@ -161,7 +167,7 @@ fn open(
     grace: Duration,
     folder: DataFolder,
 ) -> Server {
-    let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
+    let (tasks, connections) = (app.deploys.tasks.clone(), TaskTracker::new());
     let entrance = Entrance {
         app: app.clone(),
         api: api::router(app.clone()),

@@ -19,6 +19,8 @@ pub(crate) struct Marks {
     pub id_header: HeaderValue,
     /// The W3C trace context that the handler continues.
     pub traceparent: HeaderValue,
+    /// The alias that the caller named; `None`: `current`.
+    pub alias: Option<Box<str>>,
 }
 
 impl Marks {
@@ -59,7 +61,14 @@ impl Marks {
             id,
             id_header: header(text.slice(..ID)),
             traceparent: header(text.slice(ID..)),
+            alias: None,
         }
+    }
+
+    /// The same, for a caller who named an alias.
+    pub(crate) fn to_alias(mut self, alias: Option<&str>) -> Marks {
+        self.alias = alias.map(Box::from);
+        self
     }
 }
 

@@ -73,6 +73,8 @@ pub enum StartError {
     NeedsToken {
         /// The address.
         addr: SocketAddr,
+        /// The data folder, where the first token can be made while nobody serves it.
+        data_dir: PathBuf,
     },
     /// The data folder cannot be used.
     #[error(transparent)]
@@ -109,9 +111,9 @@ impl StartError {
                     .into(),
             ),
             StartError::Listen { .. } => Some("choose another address with `--listen`".into()),
-            StartError::NeedsToken { addr } => Some(format!(
-                "start once with `--listen 127.0.0.1:{}` and run `bungee token create --role admin`",
-                addr.port()
+            StartError::NeedsToken { data_dir, .. } => Some(format!(
+                "make one first: bungee token create --role admin --data-dir {}",
+                data_dir.display()
             )),
             StartError::Folder(error) => error.hint().map(str::to_owned),
             StartError::SocketTaken { .. } => Some("choose another one with `--socket`".into()),

@@ -9,20 +9,8 @@ use std::{
 use arc_swap::ArcSwap;
 use http::Method;
 use model::{ErrorType, Failure, FunctionId, Name, Params, Route, RouteError, RouteTable, nearest};
-use store::Sampler;
-use workers::Version;
 
-use crate::invoker::Invoker;
-
-/// A version that calls reach.
-pub(crate) struct Deployed {
-    /// What runs.
-    pub version: Arc<Version>,
-    /// Where it runs.
-    pub invoker: Invoker,
-    /// Decides which of its invocations get a record.
-    pub sampler: Sampler,
-}
+use crate::serving::{self, Serving};
 
 /// What a call to a function meets.
 #[derive(Clone)]
@@ -32,7 +20,7 @@ pub(crate) enum State {
     /// Switched off.
     Disabled,
     /// Served.
-    Deployed(Arc<Deployed>),
+    Deployed(Arc<Serving>),
 }
 
 /// One immutable state of everything that can be called.
@@ -41,13 +29,13 @@ pub(crate) struct Table {
     home: Name,
     /// Functions by project and name, as text, for that is what a path holds.
     projects: HashMap<String, HashMap<String, (FunctionId, State)>>,
-    routes: RouteTable<Arc<Deployed>>,
+    routes: RouteTable<Arc<Serving>>,
 }
 
 /// Whom a request is for.
 pub(crate) enum Found {
     /// A function that is served.
-    Function(Arc<Deployed>, Params),
+    Function(Arc<Serving>, Params),
     /// A path of a function that cannot be called.
     Refused(Failure),
     /// No path of a function.
@@ -88,9 +76,20 @@ impl Registry {
 
     /// Puts functions into the state given; all others stay. Only `deploys` does this, one change at a time.
     pub(crate) fn change(&self, changes: impl IntoIterator<Item = (FunctionId, State)>) {
+        self.replace(|all| all.extend(changes));
+    }
+
+    /// Forgets a function. Only `deploys` does this.
+    pub(crate) fn remove(&self, id: &FunctionId) {
+        self.replace(|all| {
+            all.remove(id);
+        });
+    }
+
+    fn replace(&self, edit: impl FnOnce(&mut BTreeMap<FunctionId, State>)) {
         let table = self.table.load_full();
         let mut all = table.all();
-        all.extend(changes);
+        edit(&mut all);
         self.table
             .store(Arc::new(Table::new(table.home.clone(), all)));
     }
@@ -101,10 +100,10 @@ impl Table {
         let mut projects: HashMap<String, HashMap<String, (FunctionId, State)>> = HashMap::new();
         let mut routes = RouteTable::default();
         for (id, state) in all {
-            if let State::Deployed(deployed) = &state {
-                for route in &deployed.version.settings.routes {
+            if let State::Deployed(serving) = &state {
+                for route in serving.routes() {
                     // Two routes that mean the same are refused before a version becomes current.
-                    if let Err(error) = routes.insert(route.clone(), deployed.clone()) {
+                    if let Err(error) = routes.insert(route.clone(), serving.clone()) {
                         tracing::error!(function = %id, %error, "a route is left out");
                     }
                 }
@@ -131,7 +130,7 @@ impl Table {
     }
 
     /// What is served of one function, or why nothing is.
-    pub(crate) fn deployed(&self, id: &FunctionId) -> Result<Arc<Deployed>, Failure> {
+    pub(crate) fn serving(&self, id: &FunctionId) -> Result<Arc<Serving>, Failure> {
         match self.state(id) {
             Some(state) => served(id, state),
             None => Err(self.not_found(id.project.as_str(), id.name.as_str())),
@@ -165,7 +164,7 @@ impl Table {
         let functions = self.projects.get(project);
         match functions.and_then(|functions| functions.get(name)) {
             Some((id, state)) => match served(id, state) {
-                Ok(deployed) => Found::Function(deployed, Params::new()),
+                Ok(serving) => Found::Function(serving, Params::new()),
                 Err(failure) => Found::Refused(failure),
             },
             None => Found::Refused(self.not_found(project, name)),
@@ -231,13 +230,13 @@ impl Table {
     fn check_routes(&self, id: &FunctionId, routes: &[Route]) -> Result<(), Failure> {
         let mut table = RouteTable::default();
         for (other, state) in self.all() {
-            let State::Deployed(deployed) = state else {
+            let State::Deployed(serving) = state else {
                 continue;
             };
             if other == *id {
                 continue;
             }
-            for route in &deployed.version.settings.routes {
+            for route in serving.routes() {
                 // What is served was checked when it became current.
                 let _ = table.insert(route.clone(), other.clone());
             }
@@ -259,7 +258,7 @@ impl Table {
     /// Whose route that is; `id` itself if nobody else's.
     fn owner_of(&self, route: &Route, id: &FunctionId) -> FunctionId {
         let has_it = |state: &State| match state {
-            State::Deployed(deployed) => deployed.version.settings.routes.contains(route),
+            State::Deployed(serving) => serving.routes().contains(route),
             State::NotDeployed | State::Disabled => false,
         };
         let owner = self
@@ -270,17 +269,14 @@ impl Table {
     }
 }
 
-fn served(id: &FunctionId, state: &State) -> Result<Arc<Deployed>, Failure> {
+fn served(id: &FunctionId, state: &State) -> Result<Arc<Serving>, Failure> {
     match state {
-        State::Deployed(deployed) => Ok(deployed.clone()),
-        State::NotDeployed => {
-            let message = format!("`{id}` has no version that is current");
-            Err(Failure::new(ErrorType::NotDeployed, message).hint("`bungee deploy` makes one"))
+        State::Deployed(serving) => Ok(serving.clone()),
+        State::NotDeployed => Err(serving::not_deployed(id)),
+        State::Disabled => {
+            let failure = Failure::new(ErrorType::FunctionDisabled, format!("`{id}` is disabled"));
+            Err(failure.hint(format!("`bungee enable {id}` lets calls in again")))
         }
-        State::Disabled => Err(Failure::new(
-            ErrorType::FunctionDisabled,
-            format!("`{id}` is disabled"),
-        )),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Aliases: names that point at versions, and where they pointed before.
 
-use model::{FunctionId, Name, Timestamp, VersionNumber};
-use sqlx::{SqliteConnection, query, query_scalar};
+use std::collections::BTreeMap;
+
+use model::{AliasTarget, FunctionId, Name, Timestamp, VersionNumber};
+use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
 use crate::{
     Store, StoreError,
     fault::Trip,
-    functions::{key_of, touch},
+    functions::{key_of, parsed, touch},
     versions::number_of,
 };
 
@@ -25,13 +27,13 @@ impl Alias {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AliasChange {
     /// Where it pointed until now; `None` if it did not exist.
-    pub previous: Option<VersionNumber>,
+    pub previous: Option<AliasTarget>,
     /// `false` if it pointed there already.
     pub changed: bool,
 }
 
 impl Store {
-    /// Points an alias at a version, and notes the move in the alias's history.
+    /// Points an alias at one version, or at two by weight, and notes the move in the alias's history.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`], [`StoreError::NoVersion`].
@@ -39,25 +41,52 @@ impl Store {
         &self,
         id: &FunctionId,
         alias: &Alias,
-        version: VersionNumber,
+        target: impl Into<AliasTarget>,
     ) -> Result<AliasChange, StoreError> {
-        let attempt = format!("point `{}` of {id} at {version} in", alias.0);
+        let target = target.into();
+        let attempt = format!("point `{}` of {id} at {target} in", alias.0);
         let (id, alias, now) = (id.clone(), alias.clone(), self.now());
         self.meta()
             .write(attempt, move |conn| {
-                Box::pin(point(conn, id, alias, version, now))
+                Box::pin(point(conn, id, alias, target, now))
             })
             .await
     }
 
-    /// What was current before the present version: where `rollback` goes.
+    /// Deletes an alias and its history; `false` if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`].
+    pub async fn delete_alias(&self, id: &FunctionId, alias: &Alias) -> Result<bool, StoreError> {
+        let attempt = format!("delete `{}` of {id} in", alias.0);
+        let (id, alias, now) = (id.clone(), alias.clone(), self.now());
+        self.meta()
+            .write(attempt, move |conn| Box::pin(delete(conn, id, alias, now)))
+            .await
+    }
+
+    /// Where every alias of a function points.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`].
+    pub async fn aliases(
+        &self,
+        id: &FunctionId,
+    ) -> Result<BTreeMap<Name, AliasTarget>, StoreError> {
+        let (attempt, id) = (format!("list the aliases of {id} in"), id.clone());
+        self.meta()
+            .read(attempt, move |conn| Box::pin(all(conn, id)))
+            .await
+    }
+
+    /// Where `current` pointed before the present: where `rollback` goes.
     ///
     /// A rollback is a move like any other, so two in a row lead back to where they began.
     /// `None` if nothing was current before.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`].
-    pub async fn previous_of(&self, id: &FunctionId) -> Result<Option<VersionNumber>, StoreError> {
+    pub async fn previous_of(&self, id: &FunctionId) -> Result<Option<AliasTarget>, StoreError> {
         let (attempt, id) = (format!("read the history of {id} in"), id.clone());
         self.meta()
             .read(attempt, move |conn| Box::pin(previous(conn, id)))
@@ -65,41 +94,67 @@ impl Store {
     }
 }
 
+/// Version, second version, percent of the second: as they stand in a row.
+type Row = (i64, Option<i64>, Option<i64>);
+
+fn target_of((first, second, percent): Row) -> Result<AliasTarget, Trip> {
+    let first = number_of(first)?;
+    let (Some(second), Some(percent)) = (second, percent) else {
+        return Ok(AliasTarget::One(first));
+    };
+    match u8::try_from(percent) {
+        Ok(percent @ 1..100) => Ok(AliasTarget::Two {
+            first,
+            second: number_of(second)?,
+            percent,
+        }),
+        Ok(_) | Err(_) => Err(Trip::unreadable(percent, "a weight from 1 to 99")),
+    }
+}
+
+/// The second version and its percent, if there is one.
+fn second_of(target: AliasTarget) -> (Option<u32>, Option<u8>) {
+    match target {
+        AliasTarget::One(_) => (None, None),
+        AliasTarget::Two {
+            second, percent, ..
+        } => (Some(second.0), Some(percent)),
+    }
+}
+
 async fn point(
     conn: &mut SqliteConnection,
     id: FunctionId,
     alias: Alias,
-    version: VersionNumber,
+    target: AliasTarget,
     now: Timestamp,
 ) -> Result<AliasChange, Trip> {
     let key = key_of(conn, &id).await?;
-    let exists: i64 =
-        query_scalar("SELECT count(*) FROM versions WHERE function = ? AND number = ?")
-            .bind(key)
-            .bind(version.0)
-            .fetch_one(&mut *conn)
-            .await?;
-    if exists == 0 {
-        let function = id;
-        return Err(StoreError::NoVersion { function, version }.into());
+    for part in target.parts() {
+        check_version(conn, &id, key, part.version).await?;
     }
-    let previous: Option<i64> =
-        query_scalar("SELECT version FROM aliases WHERE function = ? AND name = ?")
+    let row: Option<Row> =
+        query_as("SELECT version, second, percent FROM aliases WHERE function = ? AND name = ?")
             .bind(key)
             .bind(alias.0.as_str())
             .fetch_optional(&mut *conn)
             .await?;
-    let previous = previous.map(number_of).transpose()?;
-    let changed = previous != Some(version);
+    let previous = row.map(target_of).transpose()?;
+    let changed = previous != Some(target);
     if changed {
+        let (second, percent) = second_of(target);
         for sql in [
-            "INSERT OR REPLACE INTO aliases (function, name, version, pointed_at) VALUES (?, ?, ?, ?)",
-            "INSERT INTO alias_history (function, name, version, pointed_at) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO aliases (function, name, version, second, percent, pointed_at) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO alias_history (function, name, version, second, percent, pointed_at) \
+             VALUES (?, ?, ?, ?, ?, ?)",
         ] {
             let moved = query(sql)
                 .bind(key)
                 .bind(alias.0.as_str())
-                .bind(version.0)
+                .bind(target.first().0)
+                .bind(second)
+                .bind(percent)
                 .bind(now.0);
             moved.execute(&mut *conn).await?;
         }
@@ -108,17 +163,79 @@ async fn point(
     Ok(AliasChange { previous, changed })
 }
 
+async fn check_version(
+    conn: &mut SqliteConnection,
+    function: &FunctionId,
+    key: i64,
+    version: VersionNumber,
+) -> Result<(), Trip> {
+    let exists: i64 =
+        query_scalar("SELECT count(*) FROM versions WHERE function = ? AND number = ?")
+            .bind(key)
+            .bind(version.0)
+            .fetch_one(conn)
+            .await?;
+    if exists == 0 {
+        let function = function.clone();
+        return Err(StoreError::NoVersion { function, version }.into());
+    }
+    Ok(())
+}
+
+async fn delete(
+    conn: &mut SqliteConnection,
+    id: FunctionId,
+    alias: Alias,
+    now: Timestamp,
+) -> Result<bool, Trip> {
+    let key = key_of(conn, &id).await?;
+    let mut is_gone = false;
+    for sql in [
+        "DELETE FROM aliases WHERE function = ? AND name = ?",
+        "DELETE FROM alias_history WHERE function = ? AND name = ?",
+    ] {
+        let deleted = query(sql).bind(key).bind(alias.0.as_str());
+        is_gone |= deleted.execute(&mut *conn).await?.rows_affected() > 0;
+    }
+    touch(conn, key, now).await?;
+    Ok(is_gone)
+}
+
+async fn all(
+    conn: &mut SqliteConnection,
+    id: FunctionId,
+) -> Result<BTreeMap<Name, AliasTarget>, Trip> {
+    let key = key_of(conn, &id).await?;
+    aliases_of(conn, key).await
+}
+
+pub(crate) async fn aliases_of(
+    conn: &mut SqliteConnection,
+    key: i64,
+) -> Result<BTreeMap<Name, AliasTarget>, Trip> {
+    let rows: Vec<(String, i64, Option<i64>, Option<i64>)> =
+        query_as("SELECT name, version, second, percent FROM aliases WHERE function = ?")
+            .bind(key)
+            .fetch_all(conn)
+            .await?;
+    let read = rows.into_iter().map(|(name, first, second, percent)| {
+        let name = parsed(&name, "an alias's name")?;
+        Ok((name, target_of((first, second, percent))?))
+    });
+    read.collect()
+}
+
 async fn previous(
     conn: &mut SqliteConnection,
     id: FunctionId,
-) -> Result<Option<VersionNumber>, Trip> {
+) -> Result<Option<AliasTarget>, Trip> {
     let key = key_of(conn, &id).await?;
-    let number: Option<i64> = query_scalar(
-        "SELECT version FROM alias_history WHERE function = ? AND name = 'current' \
+    let row: Option<Row> = query_as(
+        "SELECT version, second, percent FROM alias_history WHERE function = ? AND name = 'current' \
          ORDER BY seq DESC LIMIT 1 OFFSET 1",
     )
     .bind(key)
     .fetch_optional(conn)
     .await?;
-    number.map(number_of).transpose()
+    row.map(target_of).transpose()
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{FunctionId, Timestamp, VersionNumber};
+use model::{AliasTarget, Digest, FunctionId, Name, Timestamp, VersionNumber};
 use sqlx::{Connection, Row, SqliteConnection, query, query_scalar, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError, Version,
+    aliases::aliases_of,
     environment::env_of,
     fault::Trip,
     versions::{number_of, version_of},
@@ -19,7 +20,7 @@ pub struct Function {
     pub id: FunctionId,
     /// Whether it may be invoked.
     pub enabled: bool,
-    /// The version that the alias `current` points at; `None` until the first deployment.
+    /// The version that the alias `current` points at, the first of two; `None` until the first deployment.
     pub current: Option<VersionNumber>,
     /// When `current` was last pointed elsewhere.
     pub deployed_at: Option<Timestamp>,
@@ -36,6 +37,10 @@ pub struct CurrentFunction {
     pub function: Function,
     /// Its current version, whole.
     pub version: Option<Version>,
+    /// Where each of its aliases points, `current` too.
+    pub aliases: BTreeMap<Name, AliasTarget>,
+    /// Every version that an alias points at.
+    pub pointed: BTreeMap<VersionNumber, Version>,
     /// The server's overrides of its environment.
     pub env: BTreeMap<String, String>,
 }
@@ -69,6 +74,34 @@ impl Store {
         self.meta()
             .read("load the functions of", |conn| Box::pin(current(conn)))
             .await
+    }
+
+    /// One function with all that is needed to serve it, as of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`].
+    pub async fn current(&self, id: &FunctionId) -> Result<CurrentFunction, StoreError> {
+        let (attempt, id) = (format!("load {id} from"), id.clone());
+        self.meta()
+            .read(attempt, move |conn| Box::pin(current_one(conn, id)))
+            .await
+    }
+
+    /// Deletes a function with its versions, aliases and overrides; the bundles that no version uses any more come back.
+    /// Its history in the records goes by [`Store::forget`].
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`].
+    pub async fn delete_function(&self, id: &FunctionId) -> Result<Vec<Digest>, StoreError> {
+        let (attempt, id) = (format!("delete {id} from"), id.clone());
+        self.meta()
+            .write(attempt, move |conn| Box::pin(delete(conn, id)))
+            .await
+    }
+
+    /// Deletes all that was recorded of a function.
+    pub async fn forget(&self, id: &FunctionId) -> Result<(), StoreError> {
+        self.history().forget(id.clone()).await
     }
 
     /// Enables or disables a function; `false` if it was so already.
@@ -135,13 +168,17 @@ async fn all(conn: &mut SqliteConnection) -> Result<Vec<Function>, Trip> {
 }
 
 async fn one(conn: &mut SqliteConnection, id: FunctionId) -> Result<Option<Function>, Trip> {
+    let row = row_of(conn, &id).await?;
+    row.as_ref().map(function_of).transpose()
+}
+
+async fn row_of(conn: &mut SqliteConnection, id: &FunctionId) -> Result<Option<SqliteRow>, Trip> {
     let mut sql = sqlx::QueryBuilder::new(SELECT);
     sql.push("WHERE f.project = ")
         .push_bind(id.project.as_str().to_owned());
     sql.push(" AND f.name = ")
         .push_bind(id.name.as_str().to_owned());
-    let row = sql.build().fetch_optional(conn).await?;
-    row.as_ref().map(function_of).transpose()
+    Ok(sql.build().fetch_optional(conn).await?)
 }
 
 async fn current(conn: &mut SqliteConnection) -> Result<Vec<CurrentFunction>, Trip> {
@@ -154,21 +191,63 @@ async fn current(conn: &mut SqliteConnection) -> Result<Vec<CurrentFunction>, Tr
         .await?;
     let mut loaded = Vec::with_capacity(rows.len());
     for row in &rows {
-        let function = function_of(row)?;
-        let key = row.try_get(0)?;
-        let version = match function.current {
-            Some(number) => version_of(&mut moment, &function.id, key, number).await?,
-            None => None,
-        };
-        let env = env_of(&mut moment, key).await?;
-        loaded.push(CurrentFunction {
-            function,
-            version,
-            env,
-        });
+        loaded.push(whole(&mut moment, row).await?);
     }
     moment.commit().await?;
     Ok(loaded)
+}
+
+async fn current_one(conn: &mut SqliteConnection, id: FunctionId) -> Result<CurrentFunction, Trip> {
+    let mut moment = conn.begin().await?;
+    let Some(row) = row_of(&mut moment, &id).await? else {
+        return Err(StoreError::NoFunction(id).into());
+    };
+    let loaded = whole(&mut moment, &row).await?;
+    moment.commit().await?;
+    Ok(loaded)
+}
+
+/// A function's row with all that belongs to it.
+async fn whole(conn: &mut SqliteConnection, row: &SqliteRow) -> Result<CurrentFunction, Trip> {
+    let function = function_of(row)?;
+    let key = row.try_get(0)?;
+    let aliases = aliases_of(conn, key).await?;
+    let mut pointed = BTreeMap::new();
+    for part in aliases.values().flat_map(AliasTarget::parts) {
+        if let Some(version) = version_of(conn, &function.id, key, part.version).await? {
+            pointed.insert(part.version, version);
+        }
+    }
+    let version = function.current.and_then(|number| pointed.get(&number));
+    Ok(CurrentFunction {
+        version: version.cloned(),
+        env: env_of(conn, key).await?,
+        function,
+        aliases,
+        pointed,
+    })
+}
+
+async fn delete(conn: &mut SqliteConnection, id: FunctionId) -> Result<Vec<Digest>, Trip> {
+    let key = key_of(conn, &id).await?;
+    let unused: Vec<String> = query_scalar(
+        "SELECT DISTINCT bundle FROM versions WHERE function = ?1 \
+         AND bundle NOT IN (SELECT bundle FROM versions WHERE function <> ?1)",
+    )
+    .bind(key)
+    .fetch_all(&mut *conn)
+    .await?;
+    for sql in [
+        "DELETE FROM aliases WHERE function = ?",
+        "DELETE FROM alias_history WHERE function = ?",
+        "DELETE FROM env_overrides WHERE function = ?",
+        "DELETE FROM versions WHERE function = ?",
+        "DELETE FROM functions WHERE key = ?",
+    ] {
+        query(sql).bind(key).execute(&mut *conn).await?;
+    }
+    let digests = unused.iter().map(|text| parsed(text, "a digest"));
+    digests.collect()
 }
 
 async fn enable(

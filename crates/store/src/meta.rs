@@ -20,11 +20,18 @@ use crate::{
     fault::Trip,
 };
 
-const SCHEMA: Schema = Schema(&[(
-    1,
-    "functions",
-    include_str!("../migrations/meta/0001_functions.sql"),
-)]);
+const SCHEMA: Schema = Schema(&[
+    (
+        1,
+        "functions",
+        include_str!("../migrations/meta/0001_functions.sql"),
+    ),
+    (
+        2,
+        "alias weights",
+        include_str!("../migrations/meta/0002_alias_weights.sql"),
+    ),
+]);
 
 /// Writes that may wait for the writer; whoever comes after them waits for room.
 const WAITING_MAX: usize = 256;

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use model::{Clock, Limits};
+use model::{Clock, FunctionId, Limits};
 use sqlx::{SqliteConnection, SqlitePool, sqlite::SqliteSynchronous};
 use tokio::{
     sync::{Mutex, RwLock, watch},
@@ -110,6 +110,10 @@ impl Records {
 
     pub(crate) async fn prune_now(&self) -> Result<(), StoreError> {
         self.0.sink.prune().await
+    }
+
+    pub(crate) async fn forget(&self, function: FunctionId) -> Result<(), StoreError> {
+        self.0.sink.forget(function).await
     }
 
     /// Does `work` on a connection that only reads. A corrupt file is set aside, and the work done on the fresh one.

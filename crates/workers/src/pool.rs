@@ -21,7 +21,7 @@ use crate::{
     owner::Event,
     slots::FreeSlots,
     version::Version,
-    worker::{Slot, Worker, WorkerRef},
+    worker::{Cause, Slot, Worker, WorkerRef},
 };
 
 /// Handle of a pool; clones share it.
@@ -145,6 +145,13 @@ impl Pool {
     /// Whether it takes no more work.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed.load(SeqCst)
+    }
+
+    /// Ends what is left of a closed pool whose function was deleted.
+    pub async fn cut_off(&self) {
+        let left = self.0.table.iter().filter_map(ArcSwapOption::load_full);
+        let ends = left.map(async |worker: Arc<Worker>| worker.end(Cause::Deleted).await);
+        futures_util::future::join_all(ends).await;
     }
 
     /// Waits until it is closed and its last worker is gone.

@@ -156,6 +156,8 @@ pub enum Cause {
     Retired,
     /// The server goes down and the grace is over.
     ShutDown,
+    /// Its function was deleted and the grace is over.
+    Deleted,
     /// An invocation went past its deadline.
     Timeout(InvocationId, TimeSpan),
     /// An invocation went past its deadline and kept the event loop from everybody else.
@@ -372,6 +374,7 @@ impl Worker {
                 ErrorType::ShuttingDown,
                 "the server went down before this invocation ended",
             ),
+            Cause::Deleted => crashed("the function was deleted, and the grace is over"),
             Cause::Idle | Cause::Init | Cause::Disconnected => {
                 crashed("the worker ended before it took this invocation")
             }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     arguments::FunctionName,
-    commands::Door,
+    commands::{Door, alias},
     connection,
     exit::{Exit, Stop},
     output::escape,
@@ -69,8 +69,18 @@ fn render(info: &FunctionInfo) -> String {
     text.trim_end().to_owned()
 }
 
-fn facts(info: &FunctionInfo) -> [(&'static str, String); 10] {
+fn facts(info: &FunctionInfo) -> [(&'static str, String); 11] {
     let absent = || "-".to_owned();
+    let aliases = info.aliases.iter();
+    let aliases: Vec<String> = aliases
+        .filter(|(name, parts)| parts.len() > 1 || name.as_str() != "current")
+        .map(|(name, parts)| format!("{name}: {}", alias::words(parts)))
+        .collect();
+    let aliases = if aliases.is_empty() {
+        absent()
+    } else {
+        aliases.join("; ")
+    };
     let current = match (info.current, info.digest) {
         (Some(version), Some(digest)) => format!("{version}  {digest}"),
         (Some(version), None) => version.to_string(),
@@ -101,6 +111,7 @@ fn facts(info: &FunctionInfo) -> [(&'static str, String); 10] {
         ("path", info.url.clone()),
         ("routes", routes),
         ("current", current),
+        ("aliases", aliases),
         (
             "deployed",
             info.deployed_at.map_or_else(absent, table::time),

@@ -4,7 +4,7 @@ mod typed;
 
 use clap::Args;
 use laptop::api::{ApiError, Client, ErrorBody, Invoked, LogQuery, WebAnswer, WebRequest};
-use model::{FunctionId, InvocationId, LogLine, Outcome};
+use model::{FunctionId, InvocationId, LogLine, Name, Outcome};
 
 use crate::{
     arguments::FunctionName,
@@ -29,6 +29,9 @@ pub struct Invoke {
     /// The event, or the body with `--http`: text, `@FILE`, or `-` for stdin [default: {}]
     #[arg(long, value_name = "JSON|@FILE|-")]
     data: Option<String>,
+    /// Follow this alias instead of `current`
+    #[arg(long, value_name = "ALIAS")]
+    alias: Option<Name>,
     /// A web request: PATH lies under the function's own path, unless it begins with `/functions/`
     #[arg(long, value_name = "METHOD PATH", value_parser = request_line)]
     http: Option<RequestLine>,
@@ -48,7 +51,9 @@ impl Invoke {
         let function = connection::function(&client, &door.global, &self.function).await?;
         let Some(line) = self.http else {
             let event = data.unwrap_or_else(|| b"{}".to_vec());
-            let invoked = client.invoke(&function, event.into()).await?;
+            let invoked = client
+                .invoke(&function, self.alias.as_ref(), event.into())
+                .await?;
             return print(door, &invoked);
         };
         let mut headers = self.header;
@@ -57,6 +62,9 @@ impl Invoke {
             .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         if !typed && data.as_deref().is_some_and(|data| check_json(data).is_ok()) {
             headers.push(("content-type".into(), "application/json".into()));
+        }
+        if let Some(alias) = &self.alias {
+            headers.push(("x-bungee-alias".into(), alias.to_string()));
         }
         let request = WebRequest {
             method: line.method,

@@ -5,7 +5,7 @@ use model::{VersionRef, VersionRefError};
 
 use crate::{
     arguments::FunctionName,
-    commands::Door,
+    commands::{Door, alias},
     connection,
     exit::{Exit, Stop},
 };
@@ -37,17 +37,15 @@ impl Rollback {
             door.printer.json(&moved)?;
             return Ok(Exit::Done);
         }
+        let place = alias::words(&moved.versions);
         match (moved.changed, moved.previous) {
-            (true, Some(previous)) => door.printer.note(&format!(
-                "{function} went from {previous} to {}",
-                moved.version
-            )),
-            (true, None) => door
+            (true, Some(previous)) if previous != moved.version => door
                 .printer
-                .note(&format!("{function} is at {}", moved.version)),
+                .note(&format!("{function} went from {previous} to {place}")),
+            (true, _) => door.printer.note(&format!("{function} is at {place}")),
             (false, _) => door
                 .printer
-                .note(&format!("{function} is at {} already", moved.version)),
+                .note(&format!("{function} is at {place} already")),
         }
         door.printer.line(&moved.version.to_string())?;
         Ok(Exit::Done)

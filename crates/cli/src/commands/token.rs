@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use laptop::api::{Address, ApiError, Client};
-use model::TimeSpan;
+use model::{TimeSpan, nearest};
 use server::Server;
 
 use crate::{
@@ -52,7 +52,7 @@ enum Action {
     #[command(after_help = "Example:\n  bungee token create --role deploy --expires 30d")]
     Create {
         /// What it allows: admin, deploy or invoke
-        #[arg(long, value_parser = role)]
+        #[arg(long)]
         role: String,
         /// It ends after this, like `30d` [default: never]
         #[arg(long, value_name = "SPAN")]
@@ -69,14 +69,19 @@ enum Action {
     },
 }
 
-fn role(text: &str) -> Result<String, String> {
+/// Refuses a role that is none, and one that is not built yet.
+fn check_role(text: &str) -> Result<(), Complaint> {
     if later::ROLES.contains(&text) {
-        return Err(format!("the role `{text}` arrives later"));
+        return Err(Complaint::usage(format!("the role `{text}` arrives later")));
     }
-    match ROLES.iter().find(|role| **role == text) {
-        Some(role) => Ok((*role).to_owned()),
-        None => Err(format!("`{text}` is none of: {}", ROLES.join(", "))),
+    if ROLES.contains(&text) {
+        return Ok(());
     }
+    let complaint = Complaint::usage(format!("`{text}` is no role"));
+    Err(match nearest(text, ROLES) {
+        Some(near) => complaint.hint(format!("did you mean `{near}`?")),
+        None => complaint.hint(format!("use one of: {}", ROLES.join(", "))),
+    })
 }
 
 /// How a server's tokens are reached.
@@ -89,6 +94,9 @@ struct Via {
 impl Token {
     /// Makes, shows or revokes.
     pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
+        if let Action::Create { role, .. } = &self.action {
+            check_role(role)?;
+        }
         let Via { client, own } = self.connect(door).await?;
         let done = match self.action {
             Action::Create { role, expires } => create(door, &client, &role, expires).await,
@@ -220,8 +228,17 @@ mod tests {
 
     #[test]
     fn roles_that_are_not_built_say_so() {
-        assert_eq!(role("admin").unwrap(), "admin");
-        assert_eq!(role("live").unwrap_err(), "the role `live` arrives later");
-        assert!(role("root").unwrap_err().contains("admin, deploy, invoke"));
+        assert!(check_role("admin").is_ok());
+        for later in ["live", "bridge"] {
+            let complaint = check_role(later).unwrap_err();
+            assert_eq!(
+                complaint.message,
+                format!("the role `{later}` arrives later")
+            );
+            assert_eq!(complaint.exit, Exit::Usage);
+        }
+        let hint = |text| check_role(text).unwrap_err().hint.unwrap();
+        assert_eq!(hint("deplo"), "did you mean `deploy`?");
+        assert!(hint("root").contains("admin, deploy, invoke"));
     }
 }

@@ -1,6 +1,7 @@
 //! `bungee versions`: the versions of a function, newest first.
 
 use clap::Args;
+use laptop::api::VersionRow;
 
 use crate::{
     arguments::FunctionName,
@@ -22,6 +23,15 @@ pub struct Versions {
     function: FunctionName,
 }
 
+/// `current`, or `current 90%, live`.
+fn aliases(version: &VersionRow) -> String {
+    let each = version.aliases.iter().map(|alias| match alias.weight {
+        100 => alias.name.to_string(),
+        weight => format!("{} {weight}%", alias.name),
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
 impl Versions {
     /// Prints one row per version; with `--json` a list.
     pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
@@ -35,11 +45,7 @@ impl Versions {
         let rows = versions.iter().map(|version| {
             vec![
                 version.version.to_string(),
-                if version.current {
-                    "current".into()
-                } else {
-                    String::new()
-                },
+                aliases(version),
                 version.digest.hex()[..DIGITS].to_owned(),
                 version.runtime.to_string(),
                 version.kind.to_string(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Digest, InvocationId, Kind, LogLine, Name, Outcome, Record, Route, Runtime, Timestamp,
-    VersionNumber,
+    AliasPart, Digest, FunctionId, InvocationId, Kind, LogLine, Name, Outcome, Record, Route,
+    Runtime, Timestamp, VersionNumber,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -136,6 +136,9 @@ pub struct FunctionInfo {
     /// Every setting.
     #[serde(default)]
     pub settings: BTreeMap<String, SettingValue>,
+    /// Where each alias points, `current` too.
+    #[serde(default)]
+    pub aliases: BTreeMap<Name, Vec<AliasPart>>,
     /// Invocations that wait for a worker now.
     #[serde(default)]
     pub waiting: u32,
@@ -161,6 +164,52 @@ pub struct VersionRow {
     pub created_at: Timestamp,
     /// Whether calls reach it.
     pub current: bool,
+    /// The aliases that point at it, `current` too.
+    #[serde(default)]
+    pub aliases: Vec<InAlias>,
+}
+
+/// A version's part in an alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InAlias {
+    /// The alias.
+    pub name: Name,
+    /// Of a hundred invocations, those that the version gets.
+    pub weight: u8,
+}
+
+/// Where the aliases of a function point.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Aliases {
+    /// Each version with its share, by the alias's name.
+    pub aliases: BTreeMap<Name, Vec<AliasPart>>,
+}
+
+/// Whether a function takes calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Changed {
+    /// Whether it does.
+    pub enabled: bool,
+    /// Whether that is a change.
+    pub changed: bool,
+}
+
+/// What went with a function.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The function.
+    pub function: FunctionId,
+    /// How many versions it had.
+    pub versions: u32,
+    /// Whether something of it still ran when the grace was over.
+    pub cut_off: bool,
+}
+
+/// The overrides of a function's environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Env {
+    /// Names with their values.
+    pub overrides: BTreeMap<String, String>,
 }
 
 /// A bundle that the server has.
@@ -185,11 +234,14 @@ pub struct Created {
     pub created: bool,
 }
 
-/// Where `current` points now.
+/// Where an alias points now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Activated {
-    /// The version that calls reach.
+    /// The version, or the first of two.
     pub version: VersionNumber,
+    /// Each version with its share.
+    #[serde(default)]
+    pub versions: Vec<AliasPart>,
     /// The one before, if there was one.
     pub previous: Option<VersionNumber>,
     /// Whether that is a change.

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
+    body::Body,
     extract::{Path, State},
 };
 use model::{
-    Digest, FunctionId, Kind, Limits, Name, Route, Runtime, Settings, SettingsPatch, Timestamp,
-    VersionNumber,
+    AliasPart, Digest, FunctionId, Kind, Limits, Name, Route, Runtime, Settings, SettingsPatch,
+    Timestamp, VersionNumber,
 };
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use store::CurrentFunction;
 use workers::Counts;
 
-use super::{Answer, MayDeploy, MayInvoke, Server};
+use super::{Answer, MayDeploy, MayInvoke, Server, json, to_its_end};
 use crate::{
     app::App,
-    deploys::store_failure,
+    deploys::{Deleted, store_failure},
     registry::{State as Served, Table},
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct Info {
     #[serde(flatten)]
     summary: Summary,
     settings: BTreeMap<String, Setting>,
+    /// Where each alias points, `current` too.
+    aliases: BTreeMap<Name, Vec<AliasPart>>,
     waiting: u32,
     limits: Limits,
 }
@@ -104,27 +107,70 @@ pub(crate) async fn show(
     Path((project, function)): Path<(String, String)>,
 ) -> Answer<Json<Info>> {
     let id = super::function(&project, &function)?;
-    let all = app
+    let current = app
         .store
-        .all_current()
+        .current(&id)
         .await
         .map_err(|error| store_failure(&error))?;
-    let Some(current) = all.into_iter().find(|current| current.function.id == id) else {
-        return Err(store_failure(&store::StoreError::NoFunction(id)).into());
-    };
     let table = app.registry.table();
     let counts = counts(&table, &id);
     Ok(Json(Info {
         summary: summary(&table, &current, counts),
         settings: settings(&app, &current),
+        aliases: current
+            .aliases
+            .iter()
+            .map(|(name, target)| (name.clone(), target.parts()))
+            .collect(),
         waiting: counts.waiting,
         limits: (*app.limits).clone(),
     }))
 }
 
+/// What of a function can be changed without a deployment.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    enabled: bool,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Changed {
+    enabled: bool,
+    /// `false` if it was so already.
+    changed: bool,
+}
+
+/// Lets calls in, or keeps them out.
+pub(crate) async fn change(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function)): Path<(String, String)>,
+    body: Body,
+) -> Answer<Json<Changed>> {
+    let id = super::function(&project, &function)?;
+    let Change { enabled } = json(body).await?;
+    let deploys = app.clone();
+    let change = async move { deploys.deploys.set_enabled(&id, enabled).await };
+    let changed = to_its_end(&app, change).await?;
+    Ok(Json(Changed { enabled, changed }))
+}
+
+/// Deletes a function with its versions, overrides, logs and records.
+pub(crate) async fn delete(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function)): Path<(String, String)>,
+) -> Answer<Json<Deleted>> {
+    let id = super::function(&project, &function)?;
+    let deploys = app.clone();
+    let change = async move { deploys.deploys.delete(&id).await };
+    Ok(Json(to_its_end(&app, change).await?))
+}
+
 fn counts(table: &Table, id: &FunctionId) -> Counts {
     match table.state(id) {
-        Some(Served::Deployed(deployed)) => deployed.invoker.counts(),
+        Some(Served::Deployed(serving)) => serving.counts(),
         Some(Served::NotDeployed | Served::Disabled) | None => Counts::default(),
     }
 }
@@ -190,7 +236,7 @@ fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
         |key: &str, value: Value, from| shown.insert(key.to_owned(), Setting { value, from });
     show(
         "entry",
-        json!(version.entry),
+        serde_json::json!(version.entry),
         if version.patch.entry.is_some() {
             FILE
         } else {
@@ -199,7 +245,7 @@ fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
     );
     show(
         "kind",
-        json!(version.kind),
+        serde_json::json!(version.kind),
         if version.patch.kind.is_some() {
             FILE
         } else {
@@ -211,10 +257,10 @@ fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
         .iter()
         .filter(|(name, _)| !current.env.contains_key(*name))
     {
-        show(&format!("env.{name}"), json!(value), FILE);
+        show(&format!("env.{name}"), serde_json::json!(value), FILE);
     }
     for (name, value) in &current.env {
-        show(&format!("env.{name}"), json!(value), "override");
+        show(&format!("env.{name}"), serde_json::json!(value), "override");
     }
     shown
 }
@@ -226,42 +272,66 @@ fn written(patch: &SettingsPatch, settings: &Settings) -> BTreeMap<String, Setti
     let workers = patch.workers.as_ref();
     let queue = patch.queue.as_ref();
     let table = [
-        ("handler", json!(settings.handler), patch.handler.is_some()),
-        ("runtime", json!(settings.runtime), patch.runtime.is_some()),
-        ("routes", json!(settings.routes), patch.routes.is_some()),
-        ("timeout", json!(settings.timeout), patch.timeout.is_some()),
-        ("memory", json!(settings.memory), patch.memory.is_some()),
+        (
+            "handler",
+            serde_json::json!(settings.handler),
+            patch.handler.is_some(),
+        ),
+        (
+            "runtime",
+            serde_json::json!(settings.runtime),
+            patch.runtime.is_some(),
+        ),
+        (
+            "routes",
+            serde_json::json!(settings.routes),
+            patch.routes.is_some(),
+        ),
+        (
+            "timeout",
+            serde_json::json!(settings.timeout),
+            patch.timeout.is_some(),
+        ),
+        (
+            "memory",
+            serde_json::json!(settings.memory),
+            patch.memory.is_some(),
+        ),
         (
             "concurrency",
-            json!(settings.concurrency),
+            serde_json::json!(settings.concurrency),
             patch.concurrency.is_some(),
         ),
         (
             "workers.min",
-            json!(settings.workers_min),
+            serde_json::json!(settings.workers_min),
             workers.is_some_and(|workers| workers.min.is_some()),
         ),
         (
             "workers.max",
-            json!(settings.workers_max),
+            serde_json::json!(settings.workers_max),
             workers.is_some_and(|workers| workers.max.is_some()),
         ),
         (
             "workers.idle",
-            json!(settings.workers_idle),
+            serde_json::json!(settings.workers_idle),
             workers.is_some_and(|workers| workers.idle.is_some()),
         ),
         (
             "queue.depth",
-            json!(settings.queue_depth),
+            serde_json::json!(settings.queue_depth),
             queue.is_some_and(|queue| queue.depth.is_some()),
         ),
         (
             "queue.wait",
-            json!(settings.queue_wait),
+            serde_json::json!(settings.queue_wait),
             queue.is_some_and(|queue| queue.wait.is_some()),
         ),
-        ("auth", json!(settings.auth), patch.auth.is_some()),
+        (
+            "auth",
+            serde_json::json!(settings.auth),
+            patch.auth.is_some(),
+        ),
     ];
     let setting = |(key, value, is_written): (&str, Value, bool)| {
         (

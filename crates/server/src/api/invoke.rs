@@ -1,9 +1,11 @@
 //! `…/invoke`: one event, its outcome, and what was logged meanwhile.
 
+use std::collections::HashMap;
+
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Query, State},
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,7 +18,7 @@ use super::{Answer, MayInvoke, Server, whole};
 use crate::{
     bodies::BodyLimit,
     errors,
-    invoke::{self, Outcome},
+    invoke::{self, Errand, Outcome},
 };
 
 #[derive(Serialize)]
@@ -35,20 +37,26 @@ pub(crate) struct Invoked {
     cold: bool,
 }
 
-/// Invokes, and waits for the outcome. A failed invocation is an answer too: its status is 200.
+/// Invokes, and waits for the outcome; `?alias=NAME` follows another alias than `current`. A failed invocation is an answer too: its status is 200.
 pub(crate) async fn invoke(
     State(app): Server,
     _: MayInvoke,
     Path((project, function)): Path<(String, String)>,
+    Query(mut asked): Query<HashMap<String, String>>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<Invoked>> {
     let id = super::function(&project, &function)?;
-    let deployed = app.registry.table().deployed(&id)?;
+    let serving = app.registry.table().serving(&id)?;
     let limit = BodyLimit::event(&app.limits);
     limit.check_announced(&headers)?;
     let event = event(whole(body, limit).await?)?;
-    let outcome = invoke::invoke(&app, deployed, event, Trigger::Cli).await;
+    let errand = Errand {
+        event,
+        trigger: Trigger::Cli,
+        alias: asked.remove("alias"),
+    };
+    let outcome = invoke::invoke(&app, &serving, errand).await?;
     let filter = LogFilter {
         invocation: Some(outcome.id),
         at_least: Level::Trace,

@@ -1,4 +1,4 @@
-//! Versions of a function, and the alias that calls follow.
+//! Versions of a function, and the way back.
 
 use axum::{
     Json,
@@ -7,10 +7,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use model::{Digest, ErrorType, Failure, Kind, Runtime, Timestamp, VersionNumber, VersionRef};
+use model::{
+    AliasPart, Digest, ErrorType, Failure, Kind, Name, Runtime, Timestamp, VersionNumber,
+    VersionRef,
+};
 use serde::{Deserialize, Serialize};
+use store::Alias;
 
-use super::{Answer, MayDeploy, Server, json, new_function};
+use super::{Answer, MayDeploy, Server, json, new_function, to_its_end};
 use crate::deploys::{Activated, Wanted, store_failure};
 
 #[derive(Serialize)]
@@ -22,6 +26,15 @@ pub(crate) struct Row {
     runtime: Runtime,
     created_at: Timestamp,
     current: bool,
+    /// The aliases that point here, `current` too.
+    aliases: Vec<InAlias>,
+}
+
+/// A version's part in an alias.
+#[derive(Serialize)]
+struct InAlias {
+    name: Name,
+    weight: u8,
 }
 
 /// A body that names a version.
@@ -50,20 +63,32 @@ pub(crate) async fn list(
     let id = super::function(&project, &function)?;
     let fail = |error| store_failure(&error);
     let versions = app.store.versions(&id).await.map_err(fail)?;
-    let current = app
-        .store
-        .function(&id)
-        .await
-        .map_err(fail)?
-        .and_then(|function| function.current);
-    let row = |version: store::Version| Row {
-        version: version.number,
-        digest: version.digest,
-        bundle: version.bundle,
-        kind: version.kind,
-        runtime: version.patch.runtime.unwrap_or(Runtime::Isolate),
-        created_at: version.created_at,
-        current: Some(version.number) == current,
+    let aliases = app.store.aliases(&id).await.map_err(fail)?;
+    let parts_of = |number| {
+        let parts = aliases.iter().flat_map(|(name, target)| {
+            let parts = target.parts().into_iter();
+            parts.map(move |part| (name, part))
+        });
+        let of_it = parts.filter(|(_, part)| part.version == number);
+        let row = |(name, part): (&Name, AliasPart)| InAlias {
+            name: name.clone(),
+            weight: part.weight,
+        };
+        of_it.map(row).collect::<Vec<_>>()
+    };
+    let row = |version: store::Version| {
+        let aliases = parts_of(version.number);
+        let current = Alias::current().0;
+        Row {
+            version: version.number,
+            digest: version.digest,
+            bundle: version.bundle,
+            kind: version.kind,
+            runtime: version.patch.runtime.unwrap_or(Runtime::Isolate),
+            created_at: version.created_at,
+            current: aliases.iter().any(|alias| alias.name == current),
+            aliases,
+        }
     };
     Ok(Json(versions.into_iter().map(row).collect()))
 }
@@ -77,7 +102,9 @@ pub(crate) async fn create(
 ) -> Answer<Response> {
     let id = new_function(&project, &function)?;
     let wanted: Wanted = json(body).await?;
-    let created = app.deploys.create(&id, wanted).await?;
+    let deploys = app.clone();
+    let change = async move { deploys.deploys.create(&id, wanted).await };
+    let created = to_its_end(&app, change).await?;
     let status = if created.created {
         StatusCode::CREATED
     } else {
@@ -86,29 +113,7 @@ pub(crate) async fn create(
     Ok((status, Json(created)).into_response())
 }
 
-/// Points `current` at a version.
-pub(crate) async fn point(
-    State(app): Server,
-    _: MayDeploy,
-    Path((project, function, alias)): Path<(String, String, String)>,
-    body: Body,
-) -> Answer<Json<Activated>> {
-    let id = super::function(&project, &function)?;
-    if alias != "current" {
-        let message = format!("aliases other than `current`, such as `{alias}`, arrive later");
-        return Err(Failure::new(ErrorType::ArrivesLater, message).into());
-    }
-    let target: Target = json(body).await?;
-    let Some(version) = target.parse()? else {
-        let message = "the request body names no `version`";
-        return Err(Failure::new(ErrorType::BadRequest, message)
-            .hint(r#"send {"version":"v3"}"#)
-            .into());
-    };
-    Ok(Json(app.deploys.activate(&id, &version).await?))
-}
-
-/// Points `current` at the version given, or at what was current before.
+/// Points `current` at the version given, or back to where it pointed before.
 pub(crate) async fn roll_back(
     State(app): Server,
     _: MayDeploy,
@@ -128,5 +133,7 @@ pub(crate) async fn roll_back(
         })?;
         target.parse()?
     };
-    Ok(Json(app.deploys.roll_back(&id, wanted.as_ref()).await?))
+    let deploys = app.clone();
+    let change = async move { deploys.deploys.roll_back(&id, wanted.as_ref()).await };
+    Ok(Json(to_its_end(&app, change).await?))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use model::{Limits, Timestamp};
+use model::{FunctionId, Limits, Timestamp};
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
 use super::commit::HOUR_MS;
@@ -21,6 +21,8 @@ const LEFT: u64 = 15;
 #[derive(Debug, Default)]
 pub(crate) struct Prune {
     chores: VecDeque<Chore>,
+    /// Deleted functions, of which nothing stays.
+    forgetting: VecDeque<FunctionId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,12 +54,18 @@ impl Prune {
         }
     }
 
+    /// Deletes everything of a function, before all else.
+    pub(crate) fn forget(&mut self, function: FunctionId) {
+        self.forgetting.push_back(function);
+    }
+
     pub(crate) fn stop(&mut self) {
         self.chores.clear();
+        self.forgetting.clear();
     }
 
     pub(crate) fn goes_on(&self) -> bool {
-        !self.chores.is_empty()
+        !self.chores.is_empty() || !self.forgetting.is_empty()
     }
 
     /// Does one piece, of bounded size.
@@ -67,6 +75,12 @@ impl Prune {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<(), Fault> {
+        if let Some(function) = self.forgetting.front() {
+            if !forget_some(conn, function).await? {
+                self.forgetting.pop_front();
+            }
+            return Ok(());
+        }
         let Some(chore) = self.chores.pop_front() else {
             return Ok(());
         };
@@ -109,6 +123,29 @@ impl Prune {
         }
         Ok(())
     }
+}
+
+/// Deletes a piece of what there is of a function; whether more is left. Its own row stays, and means nothing.
+async fn forget_some(
+    conn: &mut SqliteConnection,
+    function: &FunctionId,
+) -> Result<bool, sqlx::Error> {
+    let key: Option<i64> = query_scalar("SELECT key FROM functions WHERE project = ? AND name = ?")
+        .bind(function.project.as_str())
+        .bind(function.name.as_str())
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(key) = key else { return Ok(false) };
+    let mut more = false;
+    for sql in [
+        "DELETE FROM invocations WHERE seq IN (SELECT seq FROM invocations WHERE function = ? LIMIT ?)",
+        "DELETE FROM logs WHERE seq IN (SELECT seq FROM logs WHERE function = ? LIMIT ?)",
+        "DELETE FROM counts WHERE (function, hour) IN (SELECT function, hour FROM counts WHERE function = ? LIMIT ?)",
+    ] {
+        let deleted = query(sql).bind(key).bind(ROWS).execute(&mut *conn).await?;
+        more |= deleted.rows_affected() >= ROWS.unsigned_abs();
+    }
+    Ok(more)
 }
 
 /// Bytes that rows and indexes stand on.

@@ -69,6 +69,8 @@ pub(crate) enum Entry {
     Flush(Asker),
     /// Delete what is past the limits, then answer.
     Prune(Asker),
+    /// Delete everything of this function, then answer.
+    Forget(FunctionId, Asker),
     /// The file of this generation is corrupt: put a fresh one in its place, then answer.
     SetAside(u64, StorageError, Asker),
     /// Store all before, then end.
@@ -139,6 +141,10 @@ impl RecordSink {
         self.ask(Entry::Prune).await
     }
 
+    pub(crate) async fn forget(&self, function: FunctionId) -> Result<(), StoreError> {
+        self.ask(|asker| Entry::Forget(function, asker)).await
+    }
+
     pub(crate) async fn set_aside(
         &self,
         generation: u64,
@@ -187,7 +193,11 @@ impl Handover {
                 lost.lines += 1;
                 lost.version = Some(line.version);
             }
-            Entry::Flush(_) | Entry::Prune(_) | Entry::SetAside(..) | Entry::Stop => {}
+            Entry::Flush(_)
+            | Entry::Prune(_)
+            | Entry::Forget(..)
+            | Entry::SetAside(..)
+            | Entry::Stop => {}
         }
     }
 

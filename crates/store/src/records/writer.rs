@@ -161,6 +161,10 @@ impl Writer {
                 self.prune.start();
                 self.prune_askers.push(asker);
             }
+            Entry::Forget(function, asker) => {
+                self.prune.forget(function);
+                self.prune_askers.push(asker);
+            }
             Entry::SetAside(generation, error, asker) => {
                 let replaced = self.replace_file(generation, error).await;
                 let _ = asker.send(replaced);

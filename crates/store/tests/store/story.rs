@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::{Digest, ErrorType, HandlerFault, Level, Outcome, Timestamp, VersionNumber};
+use model::{
+    AliasTarget, Digest, ErrorType, HandlerFault, Level, Outcome, Timestamp, VersionNumber,
+};
 use store::{
     Alias, AliasChange, FindError, InvocationFilter, LogFilter, NewToken, Role, Store, StoreError,
     TokenId,
@@ -24,7 +26,70 @@ async fn the_story_of_a_function() {
 
     let store = world.open().await;
     all_of_it_is_still_there(&store).await;
+    weights_are_part_of_the_history(&store).await;
+    nothing_is_left_of_a_deleted_function(&store).await;
     store.close().await.unwrap();
+}
+
+async fn weights_are_part_of_the_history(store: &Store) {
+    let (hello, current) = (function("shop/hello"), Alias::current());
+    let split = AliasTarget::Two {
+        first: VersionNumber(1),
+        second: VersionNumber(2),
+        percent: 10,
+    };
+    let change = store.point_alias(&hello, &current, split).await.unwrap();
+    assert!(change.changed);
+    let live = Alias("live".parse().unwrap());
+    let absent = AliasTarget::Two {
+        first: VersionNumber(1),
+        second: VersionNumber(9),
+        percent: 10,
+    };
+    let refused = store.point_alias(&hello, &live, absent).await;
+    assert!(matches!(refused, Err(StoreError::NoVersion { .. })));
+    store
+        .point_alias(&hello, &live, VersionNumber(3))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.previous_of(&hello).await.unwrap(),
+        Some(AliasTarget::One(VersionNumber(1)))
+    );
+    let loaded = store.current(&hello).await.unwrap();
+    assert_eq!(loaded.aliases[&current.0], split);
+    let pointed: Vec<_> = loaded.pointed.keys().map(|number| number.0).collect();
+    assert_eq!(pointed, [1, 2, 3]);
+    assert!(store.delete_alias(&hello, &live).await.unwrap());
+    assert!(!store.delete_alias(&hello, &live).await.unwrap());
+    let back = store
+        .point_alias(&hello, &current, VersionNumber(1))
+        .await
+        .unwrap();
+    assert_eq!(back.previous, Some(split));
+    assert_eq!(store.previous_of(&hello).await.unwrap(), Some(split));
+}
+
+async fn nothing_is_left_of_a_deleted_function(store: &Store) {
+    let (hello, other) = (function("shop/hello"), function("shop/other"));
+    store.create_function(&other).await.unwrap();
+    store.add_version(&other, version("two")).await.unwrap();
+    let unused = store.delete_function(&hello).await.unwrap();
+    assert_eq!(unused.len(), 3, "the bundle of two is used by another");
+    assert!(!unused.contains(&version("two").bundle));
+    assert!(matches!(
+        store.delete_function(&hello).await,
+        Err(StoreError::NoFunction(_))
+    ));
+    store.forget(&hello).await.unwrap();
+    let all = InvocationFilter::default();
+    let found = store.invocations(&hello, &all).await.unwrap();
+    assert_eq!((found.records.len(), found.sampling.ended), (0, 0));
+    let lines = store.logs(&hello, &LogFilter::default()).await.unwrap();
+    assert!(lines.is_empty());
+    store.create_function(&hello).await.unwrap();
+    let fresh = store.current(&hello).await.unwrap();
+    assert!(fresh.version.is_none() && fresh.env.is_empty() && fresh.aliases.is_empty());
 }
 
 async fn functions_are_registered_once(store: &Store) {
@@ -89,14 +154,14 @@ async fn current_moves_and_returns(store: &Store) {
             .point_alias(&hello, &current, VersionNumber(number))
             .await;
         let AliasChange { previous, changed } = change.unwrap();
-        (previous.map(|version| version.0), changed)
+        (previous.map(|target| target.first().0), changed)
     };
     let previous = async || {
         store
             .previous_of(&hello)
             .await
             .unwrap()
-            .map(|version| version.0)
+            .map(|target| target.first().0)
     };
 
     assert_eq!(point(1).await, (None, true));
@@ -214,7 +279,7 @@ async fn all_of_it_is_still_there(store: &Store) {
     );
     assert_eq!(
         store.previous_of(&hello).await.unwrap(),
-        Some(VersionNumber(3))
+        Some(AliasTarget::One(VersionNumber(3)))
     );
     assert_eq!(store.versions(&hello).await.unwrap().len(), 4);
     assert_eq!(store.env(&hello).await.unwrap().len(), 2);

@@ -1,0 +1,101 @@
+//! Aliases: names that point at a version, or at two by weight. `current` is the one that calls follow.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use model::{AliasPart, AliasTarget, ErrorType, Failure, Name, VersionRef, VersionRefError};
+use serde::{Deserialize, Serialize};
+use store::Alias;
+
+use super::{Answer, MayDeploy, Server, json, to_its_end};
+use crate::deploys::{Activated, store_failure};
+
+#[derive(Serialize)]
+pub(crate) struct List {
+    /// Each version with its share of a hundred, by the alias's name.
+    aliases: BTreeMap<Name, Vec<AliasPart>>,
+}
+
+/// One version, or a list of them with weights.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    versions: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    version: String,
+    #[serde(default)]
+    weight: Option<u32>,
+}
+
+/// Where each alias points.
+pub(crate) async fn list(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function)): Path<(String, String)>,
+) -> Answer<Json<List>> {
+    let id = super::function(&project, &function)?;
+    let aliases = app.store.aliases(&id).await;
+    let aliases = aliases.map_err(|error| store_failure(&error))?;
+    let parts = |(name, target): (Name, AliasTarget)| (name, target.parts());
+    Ok(Json(List {
+        aliases: aliases.into_iter().map(parts).collect(),
+    }))
+}
+
+/// Points an alias.
+pub(crate) async fn point(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function, alias)): Path<(String, String, String)>,
+    body: Body,
+) -> Answer<Json<Activated>> {
+    let id = super::function(&project, &function)?;
+    let alias = Alias(super::name(&alias)?);
+    let wanted = wanted(json(body).await?)?;
+    let deploys = app.clone();
+    let change = async move { deploys.deploys.activate(&id, &alias, &wanted).await };
+    Ok(Json(to_its_end(&app, change).await?))
+}
+
+/// Deletes an alias.
+pub(crate) async fn delete(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function, alias)): Path<(String, String, String)>,
+) -> Answer<StatusCode> {
+    let id = super::function(&project, &function)?;
+    let alias = Alias(super::name(&alias)?);
+    let deploys = app.clone();
+    let change = async move { deploys.deploys.drop_alias(&id, &alias).await };
+    to_its_end(&app, change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The versions that a body names.
+fn wanted(target: Target) -> Result<Vec<(VersionRef, Option<u32>)>, Failure> {
+    let only = target.version.map(|version| Part {
+        version,
+        weight: None,
+    });
+    let parts = only.into_iter().chain(target.versions);
+    let parsed = parts.map(|part| Ok((part.version.parse()?, part.weight)));
+    let parsed: Result<Vec<_>, VersionRefError> = parsed.collect();
+    let wanted = parsed.map_err(|error| Failure::new(ErrorType::BadRequest, error.to_string()))?;
+    if wanted.is_empty() {
+        let message = "the request body names no `version`";
+        return Err(Failure::new(ErrorType::BadRequest, message).hint(r#"send {"version":"v3"}"#));
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,46 @@
+//! The server's overrides of a function's environment. Their values are shown here and in `info`, and logged nowhere.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use serde::Serialize;
+
+use super::{Answer, MayDeploy, Server, json, to_its_end};
+use crate::deploys::{EnvChange, store_failure};
+
+#[derive(Serialize)]
+pub(crate) struct Env {
+    /// What was set here, and lies over `bungee.toml`.
+    overrides: BTreeMap<String, String>,
+}
+
+/// The overrides of a function.
+pub(crate) async fn show(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function)): Path<(String, String)>,
+) -> Answer<Json<Env>> {
+    let id = super::function(&project, &function)?;
+    let overrides = app.store.env(&id).await;
+    let overrides = overrides.map_err(|error| store_failure(&error))?;
+    Ok(Json(Env { overrides }))
+}
+
+/// Sets and unsets, all or nothing; answers with what the overrides are then.
+pub(crate) async fn change(
+    State(app): Server,
+    _: MayDeploy,
+    Path((project, function)): Path<(String, String)>,
+    body: Body,
+) -> Answer<Json<Env>> {
+    let id = super::function(&project, &function)?;
+    let wanted: EnvChange = json(body).await?;
+    let deploys = app.clone();
+    let change = async move { deploys.deploys.change_env(&id, wanted).await };
+    let overrides = to_its_end(&app, change).await?;
+    Ok(Json(Env { overrides }))
+}

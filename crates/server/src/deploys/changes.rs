@@ -1,0 +1,148 @@
+//! Changes of a function that are no deployment: on and off, its overrides, its aliases, its end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use model::{ErrorType, Failure, FunctionId, SettingsPatch};
+use serde::{Deserialize, Serialize};
+use store::Alias;
+
+use super::{Deploys, serve, store_failure};
+use crate::invoker::Gone;
+
+/// Overrides to set and to unset, all or nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EnvChange {
+    pub set: BTreeMap<String, String>,
+    pub unset: BTreeSet<String>,
+}
+
+/// What went with a function.
+#[derive(Debug, Serialize)]
+pub(crate) struct Deleted {
+    pub function: FunctionId,
+    /// How many versions it had.
+    pub versions: usize,
+    /// Whether something still ran when the grace was over.
+    pub cut_off: bool,
+}
+
+/// Deleted functions of which something still runs: their names are not free yet.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving(Mutex<BTreeSet<FunctionId>>);
+
+impl Leaving {
+    /// Refuses a name that is not free yet.
+    pub(super) fn check(&self, id: &FunctionId) -> Result<(), Failure> {
+        if !self.locked().contains(id) {
+            return Ok(());
+        }
+        let message = format!("`{id}` is being deleted, and something of it still runs");
+        Err(Failure::new(ErrorType::NameTaken, message).hint("try again in a moment"))
+    }
+
+    /// A set of names is whole after every statement, so a panic elsewhere leaves it usable.
+    fn locked(&self) -> MutexGuard<'_, BTreeSet<FunctionId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deploys {
+    /// Lets calls in, or keeps them out; `false` if it was so already. What is in flight ends by itself.
+    pub(crate) async fn set_enabled(
+        &self,
+        id: &FunctionId,
+        enabled: bool,
+    ) -> Result<bool, Failure> {
+        let _changing = self.changing.lock().await;
+        let changed = self.store.set_enabled(id, enabled).await;
+        let changed = changed.map_err(|error| store_failure(&error))?;
+        self.refresh(id).await?;
+        Ok(changed)
+    }
+
+    /// Changes the overrides, and answers with what they are then. Workers with the old ones end what they have.
+    pub(crate) async fn change_env(
+        &self,
+        id: &FunctionId,
+        change: EnvChange,
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        if let Some(both) = change.set.keys().find(|name| change.unset.contains(*name)) {
+            let message = format!("`{both}` cannot be set and unset at once");
+            return Err(Failure::new(ErrorType::BadRequest, message));
+        }
+        let _changing = self.changing.lock().await;
+        let fail = |error| store_failure(&error);
+        let current = self.store.current(id).await.map_err(fail)?;
+        let mut env = current.env;
+        env.retain(|name, _| !change.unset.contains(name));
+        env.extend(change.set.clone());
+        // On their own, and over the settings of each version that is served.
+        let empty = SettingsPatch::default();
+        let patches = current.pointed.values().map(|version| &version.patch);
+        for patch in [&empty].into_iter().chain(patches) {
+            self.settings(patch, &env)?;
+        }
+        let set = change
+            .set
+            .into_iter()
+            .map(|(name, value)| (name, Some(value)));
+        let unset = change.unset.into_iter().map(|name| (name, None));
+        let changes = set.chain(unset).collect();
+        self.store.change_env(id, changes).await.map_err(fail)?;
+        self.refresh(id).await?;
+        Ok(env)
+    }
+
+    /// Deletes an alias other than `current`.
+    pub(crate) async fn drop_alias(&self, id: &FunctionId, alias: &Alias) -> Result<(), Failure> {
+        if *alias == Alias::current() {
+            let message = "`current` cannot be deleted: it is what calls follow";
+            return Err(Failure::new(ErrorType::BadRequest, message)
+                .hint("`bungee disable` keeps calls out, `bungee delete` removes the function"));
+        }
+        let _changing = self.changing.lock().await;
+        let is_gone = self.store.delete_alias(id, alias).await;
+        if !is_gone.map_err(|error| store_failure(&error))? {
+            let message = format!("`{id}` has no alias `{}`", alias.0);
+            return Err(Failure::new(ErrorType::NotFound, message));
+        }
+        self.refresh(id).await
+    }
+
+    /// Deletes a function: nothing is routed to it from now on, what is in flight ends within the grace, then all that
+    /// was its own goes.
+    pub(crate) async fn delete(&self, id: &FunctionId) -> Result<Deleted, Failure> {
+        let fail = |error| store_failure(&error);
+        let changing = self.changing.lock().await;
+        let versions = self.store.versions(id).await.map_err(fail)?.len();
+        let unused = self.store.delete_function(id).await.map_err(fail)?;
+        self.leaving.locked().insert(id.clone());
+        let pools = serve::pools(self.registry.table().state(id));
+        self.registry.remove(id);
+        for deployed in pools.values() {
+            deployed.invoker.close();
+        }
+        drop(changing);
+        let started = Instant::now();
+        let mut cut_off = false;
+        for deployed in pools.values() {
+            let left = self.grace.saturating_sub(started.elapsed());
+            cut_off |= deployed.invoker.gone(left).await == Gone::CutOff;
+        }
+        self.bundles.remove(id, &unused).await;
+        if let Err(error) = self.store.forget(id).await {
+            tracing::warn!(function = %id, %error, "records of a deleted function stay behind");
+        }
+        self.leaving.locked().remove(id);
+        Ok(Deleted {
+            function: id.clone(),
+            versions,
+            cut_off,
+        })
+    }
+}

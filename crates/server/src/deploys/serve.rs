@@ -1,0 +1,168 @@
+//! From what the store says of a function to what is served of it. Pools whose version and settings stay are kept;
+//! the others close, and end what they have.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use model::{
+    AliasTarget, ErrorType, Failure, FunctionId, Kind, Settings, SettingsPatch, VersionNumber,
+};
+use store::{Alias, CurrentFunction};
+use workers::Version;
+
+use super::{Deploys, store_failure};
+use crate::{
+    bundles::Place,
+    invoker::Invoker,
+    registry::State,
+    serving::{Choice, Deployed, Serving},
+};
+
+/// Pools by the version that they run.
+type Pools = BTreeMap<VersionNumber, Arc<Deployed>>;
+
+impl Deploys {
+    /// Serves of one function what the store says now. Whoever calls holds `changing`.
+    pub(super) async fn refresh(&self, id: &FunctionId) -> Result<(), Failure> {
+        let current = self.store.current(id).await;
+        let current = current.map_err(|error| store_failure(&error))?;
+        let before = self.registry.table().state(id).cloned();
+        let state = self.state_of(current, before.as_ref());
+        let kept = pools(Some(&state));
+        self.registry.change([(id.clone(), state)]);
+        for (number, old) in pools(before.as_ref()) {
+            let is_kept = kept
+                .get(&number)
+                .is_some_and(|kept| Arc::ptr_eq(kept, &old));
+            if !is_kept {
+                old.invoker.close();
+            }
+        }
+        Ok(())
+    }
+
+    /// What a function's rows mean. A version that this server cannot run is left out, and said so.
+    pub(super) fn state_of(&self, current: CurrentFunction, before: Option<&State>) -> State {
+        if current.aliases.is_empty() {
+            return State::NotDeployed;
+        }
+        if !current.function.enabled {
+            return State::Disabled;
+        }
+        let function = current.function.id.clone();
+        let served = self.pools_of(&current, before);
+        let choice = |target: AliasTarget| {
+            let first = served.get(&target.first())?.clone();
+            let second = match target {
+                AliasTarget::One(_) => None,
+                AliasTarget::Two {
+                    second, percent, ..
+                } => served.get(&second).map(|it| (percent, it.clone())),
+            };
+            Some(Choice { first, second })
+        };
+        let mut aliases = BTreeMap::new();
+        let mut main = None;
+        for (name, target) in current.aliases {
+            if name == Alias::current().0 {
+                main = choice(target);
+            } else if let Some(choice) = choice(target) {
+                aliases.insert(name.as_str().to_owned(), choice);
+            }
+        }
+        if main.is_none() && aliases.is_empty() {
+            return State::NotDeployed;
+        }
+        State::Deployed(Arc::new(Serving {
+            function,
+            current: main,
+            aliases,
+        }))
+    }
+
+    /// A pool for every version that an alias points at: that of before, if nothing about it changed.
+    fn pools_of(&self, current: &CurrentFunction, before: Option<&State>) -> Pools {
+        let before = pools(before);
+        let mut served = Pools::new();
+        for (number, version) in &current.pointed {
+            let settings = match self.settings(&version.patch, &current.env) {
+                Ok(settings) => settings,
+                Err(failure) => {
+                    let function = &version.function;
+                    tracing::error!(%function, version = %number, %failure, "a version cannot be served");
+                    continue;
+                }
+            };
+            let same = before
+                .get(number)
+                .filter(|old| old.version.settings == settings && !old.invoker.is_closed());
+            let deployed = match same {
+                Some(same) => same.clone(),
+                None => self.serve(version, settings),
+            };
+            served.insert(*number, deployed);
+        }
+        served
+    }
+
+    /// Settings with defaults, and with the server's overrides over them.
+    pub(super) fn settings(
+        &self,
+        patch: &SettingsPatch,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Settings, Failure> {
+        let mut patch = patch.clone();
+        if !overrides.is_empty() {
+            patch.env.get_or_insert_default().extend(overrides.clone());
+        }
+        patch
+            .resolve(&self.limits)
+            .map_err(|error| Failure::new(ErrorType::BadRequest, error.to_string()))
+    }
+
+    fn serve(&self, version: &store::Version, settings: Settings) -> Arc<Deployed> {
+        let version = self.runnable(
+            &version.function,
+            version.number,
+            version.kind,
+            &version.entry,
+            settings,
+        );
+        let sampler = self.store.records().sampler(&version.function);
+        let version = Arc::new(version);
+        let invoker = Invoker::Workers(self.workers.pool(version.clone()));
+        Arc::new(Deployed {
+            version,
+            invoker,
+            sampler,
+        })
+    }
+
+    pub(super) fn runnable(
+        &self,
+        function: &FunctionId,
+        number: VersionNumber,
+        kind: Kind,
+        entry: &str,
+        settings: Settings,
+    ) -> Version {
+        let Place { dir, image } = self.bundles.place(function, number);
+        let (function, entry) = (function.clone(), entry.to_owned());
+        Version {
+            function,
+            number,
+            kind,
+            entry,
+            settings,
+            dir,
+            image,
+        }
+    }
+}
+
+/// The pools of a state.
+pub(super) fn pools(state: Option<&State>) -> Pools {
+    match state {
+        Some(State::Deployed(serving)) => serving.deployed(),
+        Some(State::NotDeployed | State::Disabled) | None => Pools::new(),
+    }
+}
