@@ -12,11 +12,11 @@ use model::{
     Timestamp, VersionNumber,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::CurrentFunction;
 use workers::Counts;
 
-use super::{Answer, MayDeploy, MayInvoke, Server, json, to_its_end};
+use super::{Answer, MayDeploy, MayInvoke, Server, to_its_end};
 use crate::{
     app::App,
     deploys::{Deleted, store_failure},
@@ -149,7 +149,7 @@ pub(crate) async fn change(
     body: Body,
 ) -> Answer<Json<Changed>> {
     let id = super::function(&project, &function)?;
-    let Change { enabled } = json(body).await?;
+    let Change { enabled } = super::json(body).await?;
     let deploys = app.clone();
     let change = async move { deploys.deploys.set_enabled(&id, enabled).await };
     let changed = to_its_end(&app, change).await?;
@@ -236,7 +236,7 @@ fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
         |key: &str, value: Value, from| shown.insert(key.to_owned(), Setting { value, from });
     show(
         "entry",
-        serde_json::json!(version.entry),
+        json!(version.entry),
         if version.patch.entry.is_some() {
             FILE
         } else {
@@ -245,7 +245,7 @@ fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
     );
     show(
         "kind",
-        serde_json::json!(version.kind),
+        json!(version.kind),
         if version.patch.kind.is_some() {
             FILE
         } else {
@@ -257,10 +257,10 @@ fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
         .iter()
         .filter(|(name, _)| !current.env.contains_key(*name))
     {
-        show(&format!("env.{name}"), serde_json::json!(value), FILE);
+        show(&format!("env.{name}"), json!(value), FILE);
     }
     for (name, value) in &current.env {
-        show(&format!("env.{name}"), serde_json::json!(value), "override");
+        show(&format!("env.{name}"), json!(value), "override");
     }
     shown
 }
@@ -272,66 +272,42 @@ fn written(patch: &SettingsPatch, settings: &Settings) -> BTreeMap<String, Setti
     let workers = patch.workers.as_ref();
     let queue = patch.queue.as_ref();
     let table = [
-        (
-            "handler",
-            serde_json::json!(settings.handler),
-            patch.handler.is_some(),
-        ),
-        (
-            "runtime",
-            serde_json::json!(settings.runtime),
-            patch.runtime.is_some(),
-        ),
-        (
-            "routes",
-            serde_json::json!(settings.routes),
-            patch.routes.is_some(),
-        ),
-        (
-            "timeout",
-            serde_json::json!(settings.timeout),
-            patch.timeout.is_some(),
-        ),
-        (
-            "memory",
-            serde_json::json!(settings.memory),
-            patch.memory.is_some(),
-        ),
+        ("handler", json!(settings.handler), patch.handler.is_some()),
+        ("runtime", json!(settings.runtime), patch.runtime.is_some()),
+        ("routes", json!(settings.routes), patch.routes.is_some()),
+        ("timeout", json!(settings.timeout), patch.timeout.is_some()),
+        ("memory", json!(settings.memory), patch.memory.is_some()),
         (
             "concurrency",
-            serde_json::json!(settings.concurrency),
+            json!(settings.concurrency),
             patch.concurrency.is_some(),
         ),
         (
             "workers.min",
-            serde_json::json!(settings.workers_min),
+            json!(settings.workers_min),
             workers.is_some_and(|workers| workers.min.is_some()),
         ),
         (
             "workers.max",
-            serde_json::json!(settings.workers_max),
+            json!(settings.workers_max),
             workers.is_some_and(|workers| workers.max.is_some()),
         ),
         (
             "workers.idle",
-            serde_json::json!(settings.workers_idle),
+            json!(settings.workers_idle),
             workers.is_some_and(|workers| workers.idle.is_some()),
         ),
         (
             "queue.depth",
-            serde_json::json!(settings.queue_depth),
+            json!(settings.queue_depth),
             queue.is_some_and(|queue| queue.depth.is_some()),
         ),
         (
             "queue.wait",
-            serde_json::json!(settings.queue_wait),
+            json!(settings.queue_wait),
             queue.is_some_and(|queue| queue.wait.is_some()),
         ),
-        (
-            "auth",
-            serde_json::json!(settings.auth),
-            patch.auth.is_some(),
-        ),
+        ("auth", json!(settings.auth), patch.auth.is_some()),
     ];
     let setting = |(key, value, is_written): (&str, Value, bool)| {
         (
