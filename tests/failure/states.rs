@@ -119,7 +119,7 @@ impl Checked {
     fn workers(&self) -> Vec<Process> {
         let mut children = self.house.children();
         children.retain(|child| {
-            child.command.contains("/run/") && child.command.contains(".js") && !child.is_spare()
+            child.command.contains("js") && child.command.contains("/run/") && !child.is_spare()
         });
         children
     }
@@ -203,7 +203,7 @@ fn each(
     enter: impl Fn(&mut Checked) -> Vec<Wire>,
     after: impl Fn(&Checked, Victim, Vec<Wire>),
 ) {
-    for runtime in ["bun"] {
+    for runtime in ["bun", "node"] {
         for victim in [Victim::Workers, Victim::Server] {
             let mut checked = Checked::new(runtime, more);
             let wires = enter(&mut checked);
@@ -304,7 +304,7 @@ fn death_while_retiring() {
 
 #[test]
 fn deaths_at_random_under_load() {
-    for runtime in ["bun"] {
+    for runtime in ["bun", "node"] {
         let checked = Checked::new(runtime, "workers = { max = 2 }\nqueue = { wait = '60s' }");
         let is_over = AtomicBool::new(false);
         let failures = scope(|scope| {
