@@ -57,7 +57,9 @@ impl Process {
     pub fn find(pid: i32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        if matches!(fields[0], "Z" | "X") {
+        // The first thread of a killed process is a zombie while the others still end, and its sockets are open until then.
+        let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        if matches!(fields[0], "Z" | "X") && threads() <= 1 {
             return None;
         }
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;

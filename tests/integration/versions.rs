@@ -177,3 +177,43 @@ fn functions_of_a_project_answer_under_its_name() {
     house.cli(&["info", "cart", "--project", "shop"]).ok();
     house.cli(&["info", "cart"]).ends(4);
 }
+
+#[test]
+fn a_new_version_is_warm_before_calls_reach_it() {
+    let source = |n: u32| format!("export default () => new Response('{n}')");
+    let house = House::serve()
+        .function("f", |f| f.bun().web(source(1)))
+        .start();
+    assert_eq!(house.get("/functions/f").ok(), "1");
+    house.save("src/f.js", &source(2));
+    house.deploy().ok();
+    assert_eq!(house.get("/functions/f").ok(), "2");
+    let record = house.record("f", |record| record["version"] == "v2");
+    assert_eq!(record["cold"], false, "{record}");
+}
+
+#[test]
+fn a_version_that_does_not_load_is_refused_while_another_runs() {
+    let house = House::serve()
+        .function("f", |f| {
+            f.bun().web("export default () => new Response('old')")
+        })
+        .start();
+    house.get("/functions/f").ok();
+    house.save(
+        "src/f.js",
+        "throw new Error('no key'); export default () => new Response('new')",
+    );
+    house
+        .deploy()
+        .ends(1)
+        .says("InitError")
+        .says("no key")
+        .says("calls still reach v1");
+    assert_eq!(house.get("/functions/f").ok(), "old");
+    let info = house.cli(&["info", "f", "--json"]).ok().json();
+    assert_eq!(info["current"], "v1");
+    house.save("src/f.js", "export default () => new Response('mended')");
+    house.deploy().ok();
+    assert_eq!(house.get("/functions/f").ok(), "mended");
+}

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use workers::{Version, Workers};
 
 pub(crate) use self::changes::{Deleted, EnvChange, Leaving};
+use self::serve::Pools;
 use crate::{
     bundles::{Bundles, chain},
     registry::{Registry, State},
@@ -99,9 +100,12 @@ impl Deploys {
     pub(crate) async fn load(&self) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let functions = self.store.all_current().await?;
-        let states = functions
-            .into_iter()
-            .map(|current| (current.function.id.clone(), self.state_of(current, None)));
+        let states = functions.into_iter().map(|current| {
+            (
+                current.function.id.clone(),
+                self.state_of(current, &Pools::new()),
+            )
+        });
         self.registry.change(states);
         Ok(())
     }
@@ -306,18 +310,22 @@ impl Deploys {
     ) -> Result<Activated, Failure> {
         let fail = |error: StoreError| store_failure(&error);
         let overrides = self.store.env(id).await.map_err(fail)?;
+        let mut fresh = Pools::new();
         for part in target.parts() {
             let settings = self.servable(id, part.version, &overrides).await?;
             if *alias == Alias::current() && part.version == target.first() {
                 self.registry.table().check_paths(id, &settings.routes)?;
             }
+            if let Some(deployed) = self.warmed(id, part.version, settings).await? {
+                fresh.insert(part.version, deployed);
+            }
         }
-        let change = self
-            .store
-            .point_alias(id, alias, target)
-            .await
-            .map_err(fail)?;
-        self.refresh(id).await?;
+        let pointed = self.store.point_alias(id, alias, target).await;
+        let change = pointed.map_err(|error| {
+            fresh.values().for_each(|deployed| deployed.invoker.close());
+            fail(error)
+        })?;
+        self.refresh_with(id, fresh).await?;
         Ok(Activated {
             version: target.first(),
             versions: target.parts(),

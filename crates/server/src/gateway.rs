@@ -92,7 +92,7 @@ impl Visitor {
         let (parts, incoming) = request.into_parts();
         let arrived = Invocation::now(&app.journal);
         let marks = Marks::new(arrived, parts.headers.get(forward::TRACEPARENT))
-            .to_alias(forward::alias(&parts.headers));
+            .with_alias(forward::alias(&parts.headers));
         let deployed = match self.admit(serving, &marks, &parts, arrived) {
             Ok(deployed) => deployed,
             Err(failure) => {

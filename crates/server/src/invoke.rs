@@ -55,7 +55,7 @@ pub(crate) async fn invoke(
         trigger,
         alias,
     } = errand;
-    let marks = Marks::new(arrived, None).to_alias(alias.as_deref());
+    let marks = Marks::new(arrived, None).with_alias(alias.as_deref());
     let mut deployed = serving.choose(marks.alias.as_deref(), marks.id)?;
     let journal = app.journal.clone();
     let mut invocation =

@@ -41,6 +41,13 @@ impl Invoker {
         }
     }
 
+    /// Waits until so many workers are ready, whom the first calls then meet.
+    pub(crate) async fn warm(&self, count: u32) -> Result<(), Failure> {
+        match self {
+            Invoker::Workers(pool) => pool.warm(count).await,
+        }
+    }
+
     /// Whether it takes no more, because another version took over or the server goes down.
     pub(crate) fn is_closed(&self) -> bool {
         match self {

@@ -66,7 +66,7 @@ impl Marks {
     }
 
     /// The same, for a caller who named an alias.
-    pub(crate) fn to_alias(mut self, alias: Option<&str>) -> Marks {
+    pub(crate) fn with_alias(mut self, alias: Option<&str>) -> Marks {
         self.alias = alias.map(Box::from);
         self
     }

@@ -35,6 +35,11 @@ pub enum Event {
         id: InvocationId,
         answer: oneshot::Sender<Result<Lease, Failure>>,
     },
+    /// So many workers are to be ready before anybody asks.
+    Warm {
+        count: u32,
+        answer: oneshot::Sender<Result<(), Failure>>,
+    },
     /// A slot was freed while somebody waited.
     Freed,
     /// A slot of a closed worker may be among the free ones.
@@ -61,6 +66,8 @@ struct Waiter {
 struct Owner {
     shared: Arc<Shared>,
     line: VecDeque<Waiter>,
+    /// Who waits for so many workers to be ready.
+    warming: Vec<(u32, oneshot::Sender<Result<(), Failure>>)>,
     /// By index: whether a worker is there or on its way.
     taken: Vec<bool>,
     is_closing: bool,
@@ -74,6 +81,7 @@ pub async fn run(shared: Arc<Shared>, mut events: mpsc::UnboundedReceiver<Event>
     let mut owner = Owner {
         shared,
         line: VecDeque::new(),
+        warming: Vec::new(),
         taken,
         is_closing: false,
         is_failing: false,
@@ -101,6 +109,7 @@ impl Owner {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Want { id, answer } => self.want(Waiter { id, answer }),
+            Event::Warm { count, answer } => self.warm(count, answer),
             Event::Freed => self.serve(),
             Event::Purge => self.purge(),
             Event::Started(index, Ok(worker)) => self.started(index, worker),
@@ -115,6 +124,25 @@ impl Owner {
     /// Workers there or on their way.
     fn alive(&self) -> u32 {
         self.taken.iter().filter(|taken| **taken).count() as u32
+    }
+
+    fn warm(&mut self, count: u32, answer: oneshot::Sender<Result<(), Failure>>) {
+        if self.is_closing {
+            answer.send(Err(closed())).ok();
+            return;
+        }
+        let missing = count.saturating_sub(self.alive());
+        (0..missing).for_each(|_| self.start());
+        self.warming.push((count, answer));
+        self.tell_warmed();
+    }
+
+    /// Tells those who waited for no more workers than are ready now.
+    fn tell_warmed(&mut self) {
+        let ready = self.alive() - self.shared.starting.load(SeqCst);
+        for (_, answer) in self.warming.extract_if(.., |(count, _)| *count <= ready) {
+            answer.send(Ok(())).ok();
+        }
     }
 
     fn want(&mut self, waiter: Waiter) {
@@ -214,6 +242,7 @@ impl Owner {
         (0..concurrency)
             .rev()
             .for_each(|place| self.shared.free.push(index * concurrency + place));
+        self.tell_warmed();
         self.serve();
     }
 
@@ -221,6 +250,9 @@ impl Owner {
         self.shared.starting.fetch_sub(1, SeqCst);
         self.taken[index as usize] = false;
         self.is_failing = true;
+        for (_, answer) in self.warming.drain(..) {
+            answer.send(Err(failure.clone())).ok();
+        }
         // While another worker lives or is on its way, those who wait have somebody to wait for.
         if self.alive() == 0 {
             for waiter in self.line.drain(..) {
@@ -401,6 +433,9 @@ impl Owner {
     fn refuse_line(&mut self) {
         for waiter in self.line.drain(..) {
             waiter.answer.send(Err(closed())).ok();
+        }
+        for (_, answer) in self.warming.drain(..) {
+            answer.send(Err(closed())).ok();
         }
     }
 }

@@ -75,11 +75,23 @@ impl Pool {
     /// or `ShuttingDown` (the pool is closed; ask [`Pool::is_closed`]). Dropping the future leaves the line.
     pub async fn acquire(&self, id: InvocationId) -> Result<Lease, Failure> {
         if self.0.waiting.load(SeqCst) == 0
-            && let Some(lease) = take(&self.0, id)
+            && let Some(mut lease) = take(&self.0, id)
         {
+            // The worker was there already, if perhaps for nobody yet.
+            lease.is_cold = false;
             return Ok(lease);
         }
         self.wait(id).await
+    }
+
+    /// Starts workers until `count` are there, and waits until they are ready.
+    /// Fails as [`Pool::acquire`] does when a worker cannot be started.
+    pub async fn warm(&self, count: u32) -> Result<(), Failure> {
+        let (answer, warmed) = oneshot::channel();
+        let count = count.min(self.0.version.settings.workers_max);
+        let asked = self.0.events.send(Event::Warm { count, answer });
+        asked.map_err(|_| closed())?;
+        warmed.await.unwrap_or_else(|_| Err(closed()))
     }
 
     async fn wait(&self, id: InvocationId) -> Result<Lease, Failure> {
@@ -216,7 +228,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whether the worker was never used before.
+    /// Whether a worker was started for it.
     pub fn cold(&self) -> bool {
         self.is_cold
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use model::{
     AliasTarget, ErrorType, Failure, FunctionId, Kind, Settings, SettingsPatch, VersionNumber,
+    VersionRef,
 };
 use store::{Alias, CurrentFunction};
 use workers::Version;
@@ -18,18 +19,24 @@ use crate::{
 };
 
 /// Pools by the version that they run.
-type Pools = BTreeMap<VersionNumber, Arc<Deployed>>;
+pub(super) type Pools = BTreeMap<VersionNumber, Arc<Deployed>>;
 
 impl Deploys {
     /// Serves of one function what the store says now. Whoever calls holds `changing`.
     pub(super) async fn refresh(&self, id: &FunctionId) -> Result<(), Failure> {
+        self.refresh_with(id, Pools::new()).await
+    }
+
+    /// The same, with pools that were made for it already.
+    pub(super) async fn refresh_with(&self, id: &FunctionId, fresh: Pools) -> Result<(), Failure> {
+        let mut before = pools(self.registry.table().state(id));
+        before.extend(fresh);
         let current = self.store.current(id).await;
         let current = current.map_err(|error| store_failure(&error))?;
-        let before = self.registry.table().state(id).cloned();
-        let state = self.state_of(current, before.as_ref());
+        let state = self.state_of(current, &before);
         let kept = pools(Some(&state));
         self.registry.change([(id.clone(), state)]);
-        for (number, old) in pools(before.as_ref()) {
+        for (number, old) in before {
             let is_kept = kept
                 .get(&number)
                 .is_some_and(|kept| Arc::ptr_eq(kept, &old));
@@ -41,7 +48,7 @@ impl Deploys {
     }
 
     /// What a function's rows mean. A version that this server cannot run is left out, and said so.
-    pub(super) fn state_of(&self, current: CurrentFunction, before: Option<&State>) -> State {
+    pub(super) fn state_of(&self, current: CurrentFunction, before: &Pools) -> State {
         if current.aliases.is_empty() {
             return State::NotDeployed;
         }
@@ -79,9 +86,44 @@ impl Deploys {
         }))
     }
 
+    /// A pool for a version that is about to be called, with workers that are ready; `None` if it is served already, or
+    /// if nobody runs this function now and none is to be kept warm: then the first call may start one.
+    /// A version that does not load is refused, so that calls stay where they are.
+    pub(super) async fn warmed(
+        &self,
+        id: &FunctionId,
+        number: VersionNumber,
+        settings: Settings,
+    ) -> Result<Option<Arc<Deployed>>, Failure> {
+        let table = self.registry.table();
+        let Some(State::Deployed(serving)) = table.state(id) else {
+            return Ok(None);
+        };
+        let counts = serving.counts();
+        let is_running = counts.warm + counts.busy + counts.idle > 0;
+        if serving.deployed().contains_key(&number) || !(is_running || settings.workers_min > 0) {
+            return Ok(None);
+        }
+        let version = self.find(id, &VersionRef::Number(number)).await?;
+        let count = settings.workers_min.max(1);
+        let deployed = self.serve(&version, settings);
+        if let Err(failure) = deployed.invoker.warm(count).await {
+            deployed.invoker.close();
+            let current = serving
+                .current
+                .as_ref()
+                .map(|choice| choice.first.version.number);
+            let stays = current.map_or_else(String::new, |number| {
+                format!("; calls still reach {number}")
+            });
+            let hint = format!("{id} {number} does not start{stays}");
+            return Err(failure.hint(hint));
+        }
+        Ok(Some(deployed))
+    }
+
     /// A pool for every version that an alias points at: that of before, if nothing about it changed.
-    fn pools_of(&self, current: &CurrentFunction, before: Option<&State>) -> Pools {
-        let before = pools(before);
+    fn pools_of(&self, current: &CurrentFunction, before: &Pools) -> Pools {
         let mut served = Pools::new();
         for (number, version) in &current.pointed {
             let settings = match self.settings(&version.patch, &current.env) {
