@@ -6,6 +6,7 @@ mod dev;
 mod examples;
 mod gateway;
 mod handlers;
+mod inspect;
 mod isolate;
 mod limits;
 mod logging;

@@ -14,7 +14,7 @@ use crate::{
     exports::{self, Exports},
     files::manifest_of,
     kind::{self, Question},
-    modules, node,
+    maps, modules, node,
     project::Project,
     resolve::{Folder, Resolved},
 };
@@ -31,6 +31,9 @@ pub struct Tools {
     pub bun: PathBuf,
     /// Whether large bundles for Bun are minified and compiled to bytecode: they start sooner, and take longer to build.
     pub is_ahead: bool,
+    /// Whether source maps say where on this machine the sources lie, as debuggers want to know. Such a bundle has a digest
+    /// of its own.
+    pub is_for_debuggers: bool,
 }
 
 impl Default for Tools {
@@ -38,6 +41,7 @@ impl Default for Tools {
         Tools {
             bun: "bun".into(),
             is_ahead: false,
+            is_for_debuggers: false,
         }
     }
 }
@@ -122,6 +126,10 @@ pub async fn build(
             .map(|path| folder.real().join(path))
             .collect(),
     };
+    if tools.is_for_debuggers {
+        let (out, root) = (out.to_owned(), folder.real().to_owned());
+        blocking(move || maps::point_at(&out, &root)).await?;
+    }
     let manifest = list(out).await?;
     Ok(Built {
         manifest,

@@ -10,6 +10,7 @@ mod error;
 mod exports;
 mod files;
 mod kind;
+mod maps;
 mod modules;
 mod node;
 mod project;

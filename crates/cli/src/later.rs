@@ -22,8 +22,7 @@ pub const COMMANDS: [&str; 14] = [
 ];
 
 /// Flags, and the command that each belongs to.
-const FLAGS: [(&str, &str); 33] = [
-    ("dev", "--inspect"),
+const FLAGS: [(&str, &str); 32] = [
     ("dev", "--remote"),
     ("dev", "--aws"),
     ("dev", "--stack"),
@@ -128,7 +127,7 @@ mod tests {
             };
             assert_eq!(later(&line).as_deref(), Some(flag), "{line}");
         }
-        assert_eq!(later("dev --inspect=9229").as_deref(), Some("--inspect"));
+        assert_eq!(later("dev --remote=http://x").as_deref(), Some("--remote"));
         assert_eq!(
             later("--json dev . --remote http://x").as_deref(),
             Some("--remote")

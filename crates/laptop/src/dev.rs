@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use build::{ConfigError, Project};
+use build::{ConfigError, Project, Tools};
 use model::{FunctionId, Limits, Name, VersionNumber};
 use server::Server;
 use tokio::{sync::mpsc::UnboundedSender, task::JoinSet};
@@ -45,6 +45,17 @@ pub struct Options {
     pub program: PathBuf,
     /// Where runtimes are looked for.
     pub path: OsString,
+    /// Let debuggers attach.
+    pub inspect: Option<Inspect>,
+}
+
+/// The ports of debuggers.
+#[derive(Debug, Clone, Copy)]
+pub struct Inspect {
+    /// The first; each further function gets one of the next.
+    pub port: u16,
+    /// Whether the first must be this one, instead of the next that is free.
+    pub is_explicit: bool,
 }
 
 /// What happens while `dev` runs.
@@ -127,9 +138,14 @@ impl Dev {
         let state = root.join(STATE);
         prepare_state(&state)?;
         let home = project.name.clone();
-        let server = start_server(options, &state, home.clone()).await?;
+        let tools = Tools {
+            is_for_debuggers: options.inspect.is_some(),
+            ..Tools::default()
+        };
+        let server = start_server(options, &state, &project).await?;
         let client = Client::new(Address::Socket(server.socket().to_owned()), None)?;
-        let mut session = Session::new(client.clone(), project, root, state.join("build"), events);
+        let out = state.join("build");
+        let mut session = Session::new(client.clone(), project, root, out, tools, events);
         session.take_stock().await;
         session.deploy_all().await;
         let stopping = CancellationToken::new();
@@ -170,21 +186,43 @@ impl Dev {
     }
 }
 
-async fn start_server(options: Options, state: &Path, home: Name) -> Result<Server, DevError> {
+async fn start_server(
+    options: Options,
+    state: &Path,
+    project: &Project,
+) -> Result<Server, DevError> {
+    let inspect = options.inspect.map(|inspect| server::Inspect {
+        port: inspect.port,
+        is_explicit: inspect.is_explicit,
+        functions: debuggable(project),
+    });
     let server = server::start(server::Options {
         listen: options.listen,
         next_free_port: options.next_free_port,
         data_dir: state.to_owned(),
         socket: None,
-        home_project: home,
+        home_project: project.name.clone(),
         require_token: false,
         grace: options.grace,
         limits: options.limits,
+        inspect,
         program: options.program,
         path: options.path,
     })
     .await?;
     Ok(server)
+}
+
+/// The functions that a debugger can attach to, in the order in which they get their ports.
+fn debuggable(project: &Project) -> Vec<FunctionId> {
+    let functions = project.functions.iter();
+    functions
+        .filter(|(_, patch)| patch.runtime.is_some_and(server::is_debuggable))
+        .map(|(name, _)| FunctionId {
+            project: project.name.clone(),
+            name: name.clone(),
+        })
+        .collect()
 }
 
 /// Makes the folder that holds everything `dev` keeps, and keeps it out of git.

@@ -33,4 +33,4 @@ pub use journal::Ended;
 pub use lifecycle::{Server, start};
 pub use offline::{MadeToken, TokenError, create_token};
 pub use options::{Options, StartError};
-pub use workers::run_sentinel;
+pub use workers::{Debugger, Debuggers, Inspect, is_debuggable, run_sentinel};

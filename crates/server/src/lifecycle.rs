@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use workers::Workers;
+use workers::{Debuggers, Workers};
 
 use crate::{
     Options, StartError, SystemClock, api,
@@ -43,6 +43,7 @@ pub struct Server {
     logs: Arc<LogHub>,
     addresses: Vec<SocketAddr>,
     socket: SocketFile,
+    debuggers: Option<Debuggers>,
     grace: Duration,
     connections: TaskTracker,
     tasks: TaskTracker,
@@ -89,6 +90,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         program: options.program.clone(),
         bun: bun.clone(),
         node: node.clone(),
+        debuggers: doors.debuggers.clone(),
         logs: logs.clone(),
     })
     .map_err(StartError::Workers)?;
@@ -130,6 +132,8 @@ struct Doors {
     addresses: Vec<SocketAddr>,
     unix: UnixListener,
     socket: SocketFile,
+    /// Those of debuggers.
+    debuggers: Option<Debuggers>,
 }
 
 impl Doors {
@@ -150,11 +154,20 @@ impl Doors {
             .unwrap_or_else(|| data_dir.join("bungee.sock"));
         let path: PathBuf = std::path::absolute(&path).unwrap_or(path);
         let (unix, socket) = bind_unix(path).await?;
+        let debuggers = match &options.inspect {
+            Some(inspect) => {
+                let port = inspect.port;
+                let opened = Debuggers::open(inspect);
+                Some(opened.map_err(|error| StartError::DebuggerPort { port, error })?)
+            }
+            None => None,
+        };
         Ok(Doors {
             tcp,
             addresses,
             unix,
             socket,
+            debuggers,
         })
     }
 }
@@ -191,6 +204,7 @@ fn open(
         logs,
         addresses: doors.addresses,
         socket: doors.socket,
+        debuggers: doors.debuggers,
         grace,
         connections,
         tasks,
@@ -207,6 +221,11 @@ impl Server {
     /// The Unix socket.
     pub fn socket(&self) -> &Path {
         self.socket.path()
+    }
+
+    /// Where debuggers attach, if workers can be debugged.
+    pub fn debuggers(&self) -> Option<&Debuggers> {
+        self.debuggers.as_ref()
     }
 
     /// The end of every invocation from now on, for the line on the terminal; `None` if somebody has it already.

@@ -4,6 +4,7 @@ use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use model::{Limits, Name};
 use store::{OpenError, StoreError};
+use workers::Inspect;
 
 /// What a server is told.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Options {
     pub grace: Duration,
     /// Every limit.
     pub limits: Limits,
+    /// Let debuggers attach to workers, on these ports.
+    pub inspect: Option<Inspect>,
     /// Our own binary: it also is the isolate child and the sentinel.
     pub program: PathBuf,
     /// `PATH`, where runtimes are looked for.
@@ -42,6 +45,7 @@ impl Options {
             require_token: false,
             grace: Duration::from_secs(30),
             limits: Limits::default(),
+            inspect: None,
             program,
             path: OsString::new(),
         }
@@ -97,6 +101,15 @@ pub enum StartError {
         #[source]
         error: io::Error,
     },
+    /// No port can be opened for a debugger.
+    #[error("cannot listen for debuggers on port {port}")]
+    DebuggerPort {
+        /// The first port.
+        port: u16,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
     /// What starts workers cannot be started.
     #[error("cannot prepare the workers")]
     Workers(#[source] io::Error),
@@ -119,6 +132,9 @@ impl StartError {
             StartError::SocketTaken { .. } => Some("choose another one with `--socket`".into()),
             StartError::Socket { .. } => {
                 Some("choose a shorter or a writable path with `--socket`".into())
+            }
+            StartError::DebuggerPort { .. } => {
+                Some("stop the other program, or choose another port with `--inspect=PORT`".into())
             }
             StartError::Store(_) | StartError::Workers(_) => None,
         }

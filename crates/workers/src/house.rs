@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     blank::Blanks,
     cgroup::Groups,
+    inspect::Debuggers,
     owner,
     pool::{Pool, Shared},
     runtime,
@@ -52,6 +53,8 @@ pub struct Options {
     pub bun: Option<PathBuf>,
     /// Node, if it is on PATH.
     pub node: Option<PathBuf>,
+    /// The ports of debuggers, if workers are to be debugged.
+    pub debuggers: Option<Debuggers>,
     /// Where log lines go.
     pub logs: Arc<dyn LogSink>,
 }
@@ -168,6 +171,10 @@ impl Workers {
 
     /// A pool for this version, with its owner loop.
     pub fn pool(&self, version: Arc<Version>) -> Pool {
+        let version = match &self.0.options.debuggers {
+            Some(debuggers) => debuggers.adopt(&self.0, version),
+            None => version,
+        };
         let (max, concurrency) = (version.settings.workers_max, version.settings.concurrency);
         start::prepare_spares(&self.0, &version);
         let (events, inbox) = mpsc::unbounded_channel();

@@ -8,6 +8,7 @@ use tokio::{net::unix::pipe, sync::oneshot};
 
 use crate::{
     house::House,
+    inspect::Inspector,
     runtime::node_heap,
     worker::{Cause, Worker},
 };
@@ -42,6 +43,10 @@ enum Control {
     /// An error that nobody caught ends the worker.
     Fatal {
         error: HandlerFault,
+    },
+    /// Node's inspector listens.
+    Inspector {
+        url: String,
     },
     /// Without `id` it belongs to the invocation in flight, if there is exactly one.
     Log {
@@ -101,6 +106,11 @@ impl Reader {
         match serde_json::from_slice(line) {
             Ok(Control::Ready) => self.say(Ok(())),
             Ok(Control::InitError { error }) => self.say(Err(error)),
+            Ok(Control::Inspector { url }) => {
+                if let Some(inspector) = Inspector::of_url(&url) {
+                    self.worker.inspector.set(inspector).ok();
+                }
+            }
             Ok(Control::Fatal { error }) => self.fatal(error),
             Ok(Control::Log { id, level, text }) => {
                 let id = id.or_else(|| self.alone());

@@ -392,7 +392,7 @@ impl Owner {
             .iter()
             .filter_map(|place| place.load_full());
         let worn = workers
-            .filter(|worker| !worker.gate.is_closed())
+            .filter(|worker| !worker.gate.is_closed() && !worker.is_debugged())
             .find(|worker| {
                 let wear = Wear {
                     age: TimeSpan(now.saturating_sub(worker.born)),

@@ -30,6 +30,7 @@ use crate::{
     cgroup::Group,
     exchange::Conn,
     house::House,
+    inspect::Inspector,
     output::{self, Reader},
     runtime::{self, Boot, Load},
     spawner::kill_group,
@@ -377,6 +378,9 @@ fn reap(house: &House, worker: &Worker, mut child: Child, kernel_ran_out: bool) 
     house.spawner.forget(worker.pid);
     house.remove(worker);
     remove_folder(worker.folder.clone());
+    if let Some(Inspector::Socket(socket)) = worker.inspector.get() {
+        fs::remove_file(socket).ok();
+    }
     worker.slots.iter().for_each(|slot| slot.waker.wake());
     worker.gone.cancel();
 }

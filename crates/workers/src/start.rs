@@ -12,6 +12,7 @@ use crate::{
     body::Body,
     exchange::Conn,
     house::House,
+    inspect::{Debuggers, is_debuggable, with_inspector},
     pool::Shared,
     process::{self, Door, FirstWord, Plan, Role, Started},
     runtime::{self, Load},
@@ -39,6 +40,11 @@ pub async fn start(shared: &Arc<Shared>, index: u32) -> Result<Arc<Worker>, Fail
 async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<Worker>, Failure> {
     let entry = version.dir.join(&version.entry).display().to_string();
     let role = Role::of(version);
+    if let Some(debuggers) = &house.options.debuggers
+        && is_debuggable(role.runtime)
+    {
+        return start_inspected(house, version, &entry, debuggers).await;
+    }
     let command = || runtime::command(&house.options, version);
     let spare = spare::take(house, version, &command()?, Load::of(version, &entry), role);
     let Started { worker, first_word } = match spare {
@@ -61,9 +67,38 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
     Ok(worker)
 }
 
+/// Starts a worker that debuggers can attach to.
+async fn start_inspected(
+    house: &Arc<House>,
+    version: &Arc<Version>,
+    entry: &str,
+    debuggers: &Debuggers,
+) -> Result<Arc<Worker>, Failure> {
+    let plain = runtime::command(&house.options, version)?;
+    let (command, inspector) = with_inspector(house, version.settings.runtime, &plain);
+    let plan = Plan {
+        command,
+        role: Role::of(version),
+        load: Some(Load::of(version, entry)),
+        door: Door::Listens,
+    };
+    let started = process::start(house, plan).await;
+    let Started { worker, first_word } = started.map_err(|error| cannot_start(&error))?;
+    worker.version.set(version.clone()).ok();
+    if let Some(inspector) = inspector {
+        worker.inspector.set(inspector).ok();
+    }
+    debuggers.follow(&version.function, &worker);
+    wait_ready(house, &worker, first_word)
+        .await
+        .map_err(|failure| remapped(failure, version))?;
+    Ok(worker)
+}
+
 /// Boots spare workers for a version that is about to be served.
 pub fn prepare_spares(house: &Arc<House>, version: &Version) {
-    if version.settings.runtime == Runtime::Isolate {
+    let is_inspected = house.options.debuggers.is_some();
+    if version.settings.runtime == Runtime::Isolate || is_inspected {
         return;
     }
     if let Ok(command) = runtime::command(&house.options, version) {
@@ -272,10 +307,14 @@ pub async fn probe(house: &Arc<House>) -> Result<(), Failure> {
 pub async fn wait_ready(
     house: &House,
     worker: &Arc<Worker>,
-    first_word: FirstWord,
+    mut first_word: FirstWord,
 ) -> Result<(), Failure> {
     let limit = house.options.limits.init;
-    match tokio::time::timeout(limit.duration(), first_word).await {
+    let mut waited = tokio::time::timeout(limit.duration(), &mut first_word).await;
+    while waited.is_err() && worker.is_debugged() {
+        waited = tokio::time::timeout(limit.duration(), &mut first_word).await;
+    }
+    match waited {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(fault))) => {
             worker.kill(Cause::Init);

@@ -43,9 +43,13 @@ fn remap_line(line: &str, dir: &Path, maps: &mut HashMap<String, Option<SourceMa
     let token = map
         .as_ref()
         .and_then(|map| map.lookup_token(place.line - 1, place.column.saturating_sub(1)));
+    // A map for debuggers says where the sources lie; stacks name them by their path in the folder.
+    let root = map.as_ref().and_then(|map| map.get_source_root());
     let found = token.and_then(|token| {
+        let source = token.get_source()?;
+        let inside = root.and_then(|root| source.strip_prefix(root));
         Some((
-            token.get_source()?,
+            inside.map_or(source, |inside| inside.trim_start_matches('/')),
             token.get_src_line(),
             token.get_src_col(),
         ))

@@ -85,6 +85,12 @@ fn look(house: &Arc<House>, tick: u32) -> bool {
 
 /// Deals with invocations past their deadline.
 fn expire(house: &Arc<House>, worker: &Arc<Worker>, now: u64) {
+    if worker.is_debugged() {
+        // Once the debugger is gone, what it held has its whole time again.
+        let later = now + worker.timeout().0;
+        worker.slots.iter().for_each(|slot| slot.hold(now, later));
+        return;
+    }
     for slot in &worker.slots {
         let holder = slot.holder();
         if !slot.expire(now) {

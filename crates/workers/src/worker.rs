@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{
-            AtomicBool, AtomicU8, AtomicU64,
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -27,7 +27,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{body::Body, exchange::Conn, slots::Gate, spawner::kill_group, version::Version};
+use crate::{
+    body::Body, exchange::Conn, inspect::Inspector, slots::Gate, spawner::kill_group,
+    version::Version,
+};
 
 /// Between TERM and KILL, for a worker that has nothing in flight.
 const TERM_GRACE: Duration = Duration::from_secs(1);
@@ -59,6 +62,10 @@ pub struct Worker {
     pub gate: Gate,
     /// One per invocation that it may have at once.
     pub slots: Box<[Slot]>,
+    /// Where its inspector is, if it has one.
+    pub inspector: OnceLock<Inspector>,
+    /// Debuggers that are attached to it right now.
+    pub debuggers: AtomicU32,
     /// The invocation that ended last.
     pub last: (AtomicU64, AtomicU64),
     /// When it last took or ended an invocation, in ticks.
@@ -141,6 +148,16 @@ impl Slot {
         first
     }
 
+    /// Moves a deadline that has passed to `later`.
+    pub fn hold(&self, now: u64, later: u64) {
+        let deadline = self.deadline.load(SeqCst);
+        if deadline != 0 && now >= deadline {
+            self.deadline
+                .compare_exchange(deadline, later, SeqCst, SeqCst)
+                .ok();
+        }
+    }
+
     /// Whether the deadline has passed.
     pub fn is_timed_out(&self) -> bool {
         self.fate.load(SeqCst) == TIMED_OUT
@@ -211,6 +228,8 @@ impl Worker {
             index: OnceLock::new(),
             gate: Gate::open(),
             slots,
+            inspector: OnceLock::new(),
+            debuggers: 0.into(),
             last: Default::default(),
             used_at: birth.now.into(),
             born: birth.now,
@@ -224,6 +243,11 @@ impl Worker {
             gone: CancellationToken::new(),
             drain: birth.drain,
         }
+    }
+
+    /// Whether a debugger is attached: then nothing that takes long is too long.
+    pub fn is_debugged(&self) -> bool {
+        self.debuggers.load(SeqCst) > 0
     }
 
     /// What it is doing, as users see it.

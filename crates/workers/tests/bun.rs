@@ -70,6 +70,7 @@ fn world(kind: Kind, source: &str, settings: &str) -> World {
         program: Path::new("/bin/true").into(),
         bun: Some(bun()),
         node: None,
+        debuggers: None,
         logs: lines.clone(),
     })
     .unwrap();

@@ -5,7 +5,7 @@ mod terminal;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use laptop::dev::{self, DevError, Options};
+use laptop::dev::{self, DevError, Inspect, Options};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::{
@@ -33,9 +33,15 @@ pub struct Dev {
     /// Where to listen; may be given more than once [default: 127.0.0.1:9001, or the next free port]
     #[arg(long, value_name = "ADDR", env = "BUNGEE_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = listen)]
     listen: Vec<SocketAddr>,
+    /// Let debuggers attach to Bun and Node workers: a port for each function, from this one on [default: 9229, or the next free port]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
+    inspect: Option<Option<u16>>,
     #[command(flatten)]
     limited: Limited,
 }
+
+/// The first port of debuggers, which editors look at by themselves.
+const INSPECT_PORT: u16 = 9229;
 
 impl Dev {
     /// Serves and reloads until a signal.
@@ -52,6 +58,10 @@ impl Dev {
             limits: serve::limits(&self.limited)?,
             program: serve::program()?,
             path: system::path(),
+            inspect: self.inspect.map(|port| Inspect {
+                port: port.unwrap_or(INSPECT_PORT),
+                is_explicit: port.is_some(),
+            }),
         };
         let (sender, events) = unbounded_channel();
         let started = tokio::select! {
@@ -65,7 +75,7 @@ impl Dev {
             palette: door.printer.palette_err(),
             home: dev.home().clone(),
         };
-        let mut terminal = Terminal::new(door, looks);
+        let mut terminal = Terminal::new(door, looks, dev.server().debuggers().cloned());
         let mut sources = Sources {
             events,
             ends: dev.server().ended(),

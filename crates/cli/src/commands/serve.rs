@@ -85,6 +85,7 @@ impl Serve {
             require_token: self.require_token,
             grace: self.grace.duration(),
             limits: limits(&self.limited)?,
+            inspect: None,
             program: program()?,
             path: system::path(),
         };

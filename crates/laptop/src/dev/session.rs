@@ -61,6 +61,7 @@ impl Session {
         project: Project,
         root: PathBuf,
         out: PathBuf,
+        tools: Tools,
         events: UnboundedSender<Event>,
     ) -> Session {
         Session {
@@ -68,7 +69,7 @@ impl Session {
             project: Arc::new(project),
             root,
             out,
-            tools: Arc::new(Tools::default()),
+            tools: Arc::new(tools),
             functions: BTreeMap::new(),
             complaint: None,
             events,

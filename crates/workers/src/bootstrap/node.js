@@ -231,6 +231,11 @@ function listen(serve) {
   server.listen(boot.socket, () => tell({ t: "ready" }));
 }
 
+// Where the inspector listens, if it was asked for; to load its module only to ask would take a while.
+if (process.execArgv.some((flag) => flag.startsWith("--inspect="))) {
+  tell({ t: "inspector", url: require("node:inspector").url() });
+}
+
 /** Makes a spare worker what a fresh one would be: its folder, and its environment, which what it starts inherits. */
 function becomeFunction({ cwd, env, ...load }) {
   Object.assign(boot, load);

@@ -1,10 +1,11 @@
 //! What `dev` tells on the terminal: deployments, invocations and what they logged, each as it happens.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc};
 
 use laptop::dev::{self, Event};
 use model::{FunctionId, LogLine, Name, VersionNumber};
 use serde::Serialize;
+use server::Debuggers;
 use tokio::sync::{
     broadcast::{self, error::RecvError},
     mpsc::{Receiver, UnboundedReceiver},
@@ -50,16 +51,22 @@ pub struct Terminal<'a> {
     looks: Looks,
     /// Whether the first deployments are done: from then on they are reloads.
     is_started: bool,
+    /// Where debuggers attach, if they may.
+    debuggers: Option<Debuggers>,
+    /// Functions whose debugger was named already.
+    named: BTreeSet<Name>,
 }
 
 impl<'a> Terminal<'a> {
     /// A terminal that shows the first deployments next.
-    pub fn new(door: &'a Door, looks: Looks) -> Terminal<'a> {
+    pub fn new(door: &'a Door, looks: Looks, debuggers: Option<Debuggers>) -> Terminal<'a> {
         Terminal {
             door,
             palette: door.printer.palette_err(),
             looks,
             is_started: false,
+            debuggers,
+            named: BTreeSet::new(),
         }
     }
 
@@ -100,6 +107,10 @@ impl<'a> Terminal<'a> {
             for route in &function.routes {
                 self.note(&format!("  {route}"));
             }
+            self.debugger(&FunctionId {
+                project: function.project.clone(),
+                name: function.name.clone(),
+            });
         }
         self.note(&format!("watching {}; Ctrl-C stops", dir.display()));
         if self.door.printer.json {
@@ -117,7 +128,7 @@ impl<'a> Terminal<'a> {
     }
 
     /// Until the first signal. What a function logged comes before its end, if both are there.
-    pub async fn watch(&self, sources: &mut Sources, signals: &mut system::Signals) {
+    pub async fn watch(&mut self, sources: &mut Sources, signals: &mut system::Signals) {
         loop {
             let end = async {
                 match &mut sources.ends {
@@ -143,6 +154,30 @@ impl<'a> Terminal<'a> {
         while let Some(ended) = sources.ends.as_mut().and_then(|ends| ends.try_recv().ok()) {
             self.ended(&ended);
         }
+    }
+
+    /// Where the debugger of a function attaches, once.
+    fn debugger(&mut self, function: &FunctionId) {
+        let Some(debuggers) = &self.debuggers else {
+            return;
+        };
+        if !self.named.insert(function.name.clone()) {
+            return;
+        }
+        let name = &function.name;
+        let Some(debugger) = debuggers.of(function) else {
+            self.note(&format!(
+                "debugger: {name} runs in the isolate, which cannot be debugged; choose `runtime = \"bun\"` or \"node\""
+            ));
+            return;
+        };
+        if debugger.port != debugger.wanted {
+            self.note(&format!(
+                "port {} is taken; the debugger of {name} listens on {} instead",
+                debugger.wanted, debugger.port
+            ));
+        }
+        self.note(&format!("debugger: {name} {}", debugger.url));
     }
 
     fn note(&self, text: &str) {
@@ -188,7 +223,7 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    fn event(&self, event: Event) {
+    fn event(&mut self, event: Event) {
         let bad = self.palette.paint(Style::Bad, "✗");
         match event {
             Event::Deployed { deployed, warnings } => {
@@ -204,6 +239,7 @@ impl<'a> Terminal<'a> {
                         "{good} {name} {version} in {}",
                         table::micros(took)
                     ));
+                    self.debugger(&deployed.function);
                 }
             }
             Event::Broken {
