@@ -13,4 +13,5 @@ mod logging;
 mod manage;
 mod node;
 mod spares;
+mod tools;
 mod versions;

@@ -112,6 +112,12 @@ fn what_is_not_there_ends_with_4() {
         "logs",
         "invocations",
         "rollback",
+        "enable",
+        "disable",
+        "delete",
+        "env",
+        "alias",
+        "bench",
     ] {
         house.cli(&[command, "nobody"]).ends(4).says("nobody");
     }
@@ -133,10 +139,11 @@ fn what_makes_no_sense_ends_with_2() {
 fn what_is_not_built_yet_is_refused_by_name() {
     let house = add();
     for command in [
-        &["init"][..],
+        &["restore"][..],
         &["schedule", "add"],
         &["tunnel", "80"],
-        &["doctor"],
+        &["token", "create", "--role", "live"],
+        &["token", "create", "--role", "bridge"],
     ] {
         house.cli(command).ends(2).says("arrives later");
     }

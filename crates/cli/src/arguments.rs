@@ -36,11 +36,13 @@ Example:
 
 Exit codes: 0 done, 1 the function failed, 2 usage, 3 configuration, 4 not found, 5 unreachable, 6 refused.
 
-Arrives later: init, secret, schedule, queue, emit, relay, tunnel, tunnel-server, restore, login, doctor, completions, bench, replay.";
+Arrives later: secret, schedule, queue, emit, relay, tunnel, tunnel-server, restore, replay.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a working project
+    Init(commands::init::Init),
     /// Build, serve and watch a folder, all in one process
     Dev(commands::dev::Dev),
     /// Run the functions server
@@ -73,6 +75,14 @@ pub enum Command {
     Invocations(commands::invocations::Invocations),
     /// Make, show and revoke access tokens
     Token(commands::token::Token),
+    /// Keep a token for a server
+    Login(commands::login::Login),
+    /// Measure how long a function takes: percentiles and a bar chart
+    Bench(commands::bench::Bench),
+    /// Check this machine and the server
+    Doctor(commands::doctor::Doctor),
+    /// Teach a shell our words, the names of functions too
+    Completions(commands::completions::Completions),
 }
 
 /// What every command takes.

@@ -1,15 +1,20 @@
 //! One file per command: its arguments, and what it does with them.
 
 pub mod alias;
+pub mod bench;
+pub mod completions;
 pub mod delete;
 pub mod deploy;
 pub mod dev;
+pub mod doctor;
 pub mod enable;
 pub mod env;
 pub mod info;
+pub mod init;
 pub mod invocations;
 pub mod invoke;
 pub mod list;
+pub mod login;
 pub mod logs;
 pub mod rollback;
 pub mod serve;
@@ -43,6 +48,11 @@ pub async fn run(command: Command, global: Global) -> Result<Exit, Stop> {
         Command::Logs(logs) => logs.run(&door).await,
         Command::Invocations(invocations) => invocations.run(&door).await,
         Command::Token(token) => token.run(&door).await,
+        Command::Init(init) => init.run(&door).await,
+        Command::Login(login) => login.run(&door).await,
+        Command::Doctor(doctor) => doctor.run(&door).await,
+        Command::Completions(completions) => completions.run(&door).await,
+        Command::Bench(bench) => bench.run(&door).await,
     }
 }
 

@@ -4,8 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands, in the order in which the product lists them.
-pub const COMMANDS: [&str; 14] = [
-    "init",
+pub const COMMANDS: [&str; 9] = [
     "secret",
     "schedule",
     "queue",
@@ -14,10 +13,6 @@ pub const COMMANDS: [&str; 14] = [
     "tunnel",
     "tunnel-server",
     "restore",
-    "login",
-    "doctor",
-    "completions",
-    "bench",
     "replay",
 ];
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod connection;
+mod credentials;
 mod ends;
 mod exit;
 mod later;
@@ -29,9 +30,15 @@ fn main() -> ExitCode {
         if child == "isolate-worker" {
             return isolate::run_worker();
         }
+        if child == "isolate-seal" {
+            return isolate::check_seal();
+        }
         if child == "sentinel" {
             return server::run_sentinel();
         }
+    }
+    if commands::completions::answer_shell() {
+        return Exit::Done.into();
     }
     door().into()
 }
@@ -82,10 +89,12 @@ fn misread(error: &clap::Error) -> Exit {
     }
 }
 
-/// Servers get a thread per core; a client waits for one answer, and needs none.
+/// Servers, and who measures them, get a thread per core; a client waits for one answer, and needs none.
 fn runtime(command: &Command) -> std::io::Result<Runtime> {
     match command {
-        Command::Dev(_) | Command::Serve(_) => Builder::new_multi_thread().enable_all().build(),
+        Command::Dev(_) | Command::Serve(_) | Command::Bench(_) | Command::Doctor(_) => {
+            Builder::new_multi_thread().enable_all().build()
+        }
         Command::Deploy(_)
         | Command::Invoke(_)
         | Command::List(_)
@@ -99,7 +108,10 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
         | Command::Env(_)
         | Command::Logs(_)
         | Command::Invocations(_)
-        | Command::Token(_) => Builder::new_current_thread().enable_all().build(),
+        | Command::Token(_)
+        | Command::Init(_)
+        | Command::Login(_)
+        | Command::Completions(_) => Builder::new_current_thread().enable_all().build(),
     }
 }
 

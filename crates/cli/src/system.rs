@@ -24,6 +24,15 @@ pub fn data_dir() -> Option<PathBuf> {
     Some(state.join("bungee"))
 }
 
+/// The folder of this user's settings. `None` where no home is known.
+pub fn config_dir() -> Option<PathBuf> {
+    let config = env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute());
+    let config = config.or_else(|| Some(env::home_dir()?.join(".config")))?;
+    Some(config.join("bungee"))
+}
+
 #[cfg(unix)]
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -27,6 +27,27 @@ pub mod inside {
     };
 }
 
+/// Seals this process and prints the layers that could not be had, one a line. Called by the hidden command `isolate-seal`,
+/// for `doctor`.
+pub fn check_seal() -> ExitCode {
+    let (text, code) = match seal::seal(CHECK_MEMORY_MB) {
+        Ok(gaps) => (gaps.join("\n"), ExitCode::SUCCESS),
+        Err(error) => (format!("cannot be sealed: {error}"), ExitCode::FAILURE),
+    };
+    let said = if code == ExitCode::SUCCESS {
+        std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())
+    } else {
+        std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes())
+    };
+    match said {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Enough for a process that prints a few lines, in MiB.
+const CHECK_MEMORY_MB: u64 = 64;
+
 /// The life of an isolate child: seals itself, says that it is ready, and answers on descriptor 4 until that closes.
 ///
 /// Reads `BUNGEE_BOOT` from the environment. Called by the hidden command `isolate-worker` before anything else runs.

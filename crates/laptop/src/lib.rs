@@ -1,6 +1,8 @@
-//! What runs on a developer's machine: the client of a server's API, the deploy flow, and `dev`.
+//! What runs on a developer's machine: the client of a server's API, the deploy flow, `init` and `dev`.
 //! Prints nothing, reads no environment and never exits: whoever calls it does.
 
 pub mod api;
+pub mod bench;
 pub mod deploy;
 pub mod dev;
+pub mod init;

@@ -33,4 +33,6 @@ pub use journal::Ended;
 pub use lifecycle::{Server, start};
 pub use offline::{MadeToken, TokenError, create_token};
 pub use options::{Options, StartError};
-pub use workers::{Debugger, Debuggers, Inspect, is_debuggable, run_sentinel};
+pub use workers::{
+    Debugger, Debuggers, Inspect, find_program, is_debuggable, machine, run_sentinel,
+};

@@ -25,7 +25,7 @@ Which of two versions an invocation meets follows from its id. Over HTTP the hea
 it needs a token wherever the server has one. `bungee rollback` takes `current` back to where it pointed before.")]
 pub struct Alias {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
     /// The alias [default: show them all]
     #[arg(value_name = "ALIAS")]

@@ -19,7 +19,7 @@ Calls are refused at once; what is in flight may end within the server's grace.
 On a terminal it asks first, elsewhere it does not.")]
 pub struct Delete {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
     /// Do not ask, on a terminal either
     #[arg(long, short)]

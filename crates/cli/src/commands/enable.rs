@@ -14,7 +14,7 @@ use crate::{
 #[command(after_help = "Example:\n  bungee enable hello")]
 pub struct Enable {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
 }
 
@@ -25,7 +25,7 @@ pub struct Enable {
 Calls are refused with 403 FunctionDisabled; what is in flight ends by itself.")]
 pub struct Disable {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
 }
 

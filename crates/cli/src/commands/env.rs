@@ -25,7 +25,7 @@ A change starts new workers; what is in flight ends on the old ones. No deployme
 The server sets HOME, TMPDIR and every BUNGEE_ name itself, and refuses them.")]
 pub struct Env {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
     #[command(subcommand)]
     action: Option<Action>,

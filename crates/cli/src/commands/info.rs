@@ -20,7 +20,7 @@ use crate::{
 #[command(after_help = "Example:\n  bungee info hello")]
 pub struct Info {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
 }
 

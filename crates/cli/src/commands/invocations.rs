@@ -16,7 +16,7 @@ use crate::{
 #[command(after_help = "Example:\n  bungee invocations hello --failed")]
 pub struct Invocations {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
     /// Only those that failed
     #[arg(long)]

@@ -14,7 +14,8 @@ use crate::{
     output::{Style, escape},
     table,
 };
-use typed::{RequestLine, check_json, full_path, header, read_data, request_line};
+pub use typed::{RequestLine, check_json, read_data, request_line};
+use typed::{full_path, header};
 
 /// Arguments of `invoke`.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ Example:
   bungee invoke hello --http 'GET /Ann' --header 'accept: text/plain'")]
 pub struct Invoke {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
     /// The event, or the body with `--http`: text, `@FILE`, or `-` for stdin [default: {}]
     #[arg(long, value_name = "JSON|@FILE|-")]

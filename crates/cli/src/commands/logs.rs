@@ -20,7 +20,7 @@ use crate::{
 )]
 pub struct Logs {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
     /// Go on with what is written from now on, until interrupted
     #[arg(long, short)]

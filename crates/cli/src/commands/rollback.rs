@@ -15,7 +15,7 @@ use crate::{
 #[command(after_help = "Example:\n  bungee rollback hello v2")]
 pub struct Rollback {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
     /// Where to: `v2`, `2`, or the first digits of a digest [default: what was current before]
     #[arg(value_parser = version)]

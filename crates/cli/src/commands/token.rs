@@ -109,7 +109,7 @@ impl Token {
         done.map(|()| Exit::Done)
     }
 
-    /// With a token, or with a server that was named, over that; else over the Unix socket; else on the data folder.
+    /// With a token, typed or kept, or with a server that was named, over that; else over the Unix socket; else on the data folder.
     async fn connect(&self, door: &Door) -> Result<Via, Stop> {
         let named = self
             .socket
@@ -126,7 +126,8 @@ impl Token {
                 _ => Ok(via),
             };
         }
-        if door.global.token.is_some() || door.global.server.is_some() {
+        let logged_in = connection::kept_token(&connection::address(&door.global)?).is_some();
+        if door.global.token.is_some() || door.global.server.is_some() || logged_in {
             let client = connection::connect(&door.global)?;
             return Ok(Via { client, own: None });
         }

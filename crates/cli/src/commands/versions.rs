@@ -19,7 +19,7 @@ const DIGITS: usize = 12;
 #[command(after_help = "Example:\n  bungee versions hello --json")]
 pub struct Versions {
     /// The function, as NAME or PROJECT/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::commands::completions::of_functions())]
     function: FunctionName,
 }
 
