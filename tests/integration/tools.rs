@@ -49,6 +49,11 @@ fn a_new_project_for_bun_answers_at_once() {
 }
 
 #[test]
+fn a_new_project_for_node_answers_at_once() {
+    works_at_once("node");
+}
+
+#[test]
 fn init_writes_over_nothing_and_names_what_is_there() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let init = |arguments: &[&str]| cli_in(folder.path(), &[&["init"], arguments].concat());
