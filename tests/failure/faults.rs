@@ -168,9 +168,7 @@ fn a_heap_that_node_finds_full_is_out_of_memory() {
     fails(&house, "node", "heap", "OutOfMemory", "the limit 128MB");
     let source = "const held = []; while (true) held.push({ a: [held.length] });\nexport const handler = () => 1;";
     house.save("src/node.js", source);
-    house.deploy().ok();
-    let invoked = house.invoke("node", &json!({}));
-    assert_eq!(invoked["outcome"], "OutOfMemory", "{invoked}");
+    house.deploy().ends(1).says("OutOfMemory").says("128MB");
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Checked {
     fn new(runtime: &'static str, more: &str) -> Checked {
         let plan = House::serve();
         let folder = plan.home().join("ledger");
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).expect("a folder of ours");
         let settings = format!(
             "env = {{ LEDGER = '{}' }}\nconcurrency = 2\ntimeout = '60s'\n{more}",
             folder.display()
@@ -71,7 +71,7 @@ impl Checked {
     }
 
     fn put(&self, name: &str) {
-        fs::write(self.folder.join(name), "").unwrap();
+        fs::write(self.folder.join(name), "").expect("a folder of ours");
     }
 
     fn ledger(&self) -> String {
@@ -112,7 +112,7 @@ impl Checked {
     /// The workers by what they do, as the server says.
     fn state(&self, name: &str) -> u64 {
         let info = self.house.cli(&["info", "f", "--json"]).ok().json();
-        info["workers"][name].as_u64().unwrap()
+        info["workers"][name].as_u64().expect("a count")
     }
 
     /// Processes that run the function, on their way or there.
@@ -139,7 +139,10 @@ impl Checked {
             let callers: Vec<_> = (0..PLACES)
                 .map(|_| scope.spawn(|| self.house.get(&format!("/functions/f/meet/{PLACES}"))))
                 .collect();
-            callers.into_iter().map(|one| one.join().unwrap()).collect()
+            let joined = callers.into_iter().map(|one| one.join());
+            joined
+                .map(|one| one.expect("a caller does not panic"))
+                .collect()
         });
         answers.iter().for_each(|answer| drop(answer.ok()));
         until("nobody is busy", || self.state("busy") == 0);
@@ -159,7 +162,10 @@ impl Checked {
             let said = self
                 .house
                 .cli(&["invocations", "f", "--json", "--limit", "1000"]);
-            let records = said.ok().json()["invocations"].as_array().cloned().unwrap();
+            let records = said.ok().json()["invocations"]
+                .as_array()
+                .cloned()
+                .expect("a list");
             let outcome = |id: &str| -> Option<String> {
                 let found = records.iter().find(|record| record["id"] == id)?;
                 found["outcome"].as_str().map(String::from)
