@@ -30,7 +30,7 @@ fn pid(answer: &Value) -> i32 {
     answer["pid"]
         .as_i64()
         .and_then(|pid| pid.try_into().ok())
-        .unwrap()
+        .expect("a process number")
 }
 
 #[test]
