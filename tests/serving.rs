@@ -35,6 +35,7 @@ pub struct House {
     pub address: String,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
+    is_dev: bool,
     /// The folder that is deployed, or watched.
     pub folder: PathBuf,
 }
@@ -111,11 +112,7 @@ impl Plan {
             project::write(&folder, &self.functions);
         }
         let mut command = match &self.dev {
-            Some(dir) => {
-                let mut command = program(self.home.path());
-                command.arg("dev").arg(dir);
-                command
-            }
+            Some(dir) => dev_in(self.home.path(), dir),
             None => serve_in(self.home.path()),
         };
         command.args(["--listen", "127.0.0.1:0"]);
@@ -126,6 +123,7 @@ impl Plan {
             address,
             flags: self.flags,
             environment: self.environment,
+            is_dev: self.dev.is_some(),
             folder,
         };
         if deploys {
@@ -348,7 +346,10 @@ impl House {
 
     /// The same server again: the same folder, the same port, the same flags.
     pub fn restart(&mut self) {
-        let mut command = serve_in(self.home.path());
+        let mut command = match self.is_dev {
+            true => dev_in(self.home.path(), &self.folder),
+            false => serve_in(self.home.path()),
+        };
         command.args(["--listen", &self.address]);
         let (child, address) = start(&mut command, &self.flags, &self.environment, &self.home);
         assert_eq!(address, self.address);
@@ -390,6 +391,12 @@ pub fn cli_in(folder: &Path, arguments: &[&str]) -> Said {
 fn serve(home: &Path) -> Command {
     let mut command = program(home);
     command.args(["serve", "--json"]);
+    command
+}
+
+fn dev_in(home: &Path, folder: &Path) -> Command {
+    let mut command = program(home);
+    command.arg("dev").arg(folder);
     command
 }
 

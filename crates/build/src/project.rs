@@ -38,8 +38,17 @@ pub struct Project {
 
 impl Project {
     /// Reads the folder's `bungee.toml`, or its `functions/` if the file is absent or names no function.
-    /// Errors name the file and line, and what was probably meant.
+    /// Errors name the file and line, and what was probably meant; a folder without any function is one.
     pub fn load(dir: &Path) -> Result<Project, ConfigError> {
+        let project = Project::read(dir)?;
+        if project.functions.is_empty() {
+            return Err(no_functions(dir, dir.join(FILE).exists()));
+        }
+        Ok(project)
+    }
+
+    /// The same for a folder that may have lost its last function.
+    pub fn read(dir: &Path) -> Result<Project, ConfigError> {
         let file = shown(dir, FILE);
         let text = match fs::read(dir.join(FILE)) {
             Ok(bytes) => {
@@ -63,9 +72,6 @@ impl Project {
         }
         if project.functions.is_empty() {
             project.functions = functions_of_folder(dir)?;
-        }
-        if project.functions.is_empty() {
-            return Err(no_functions(dir, text.is_some()));
         }
         for (name, patch) in &project.functions {
             // The user's own build command may be what makes the entry.

@@ -1,6 +1,8 @@
 //! `dev`: the same server as `serve`, in this process, plus a watcher that calls the same deploy.
 //! Tells what happens through a channel and prints nothing.
 
+mod attempt;
+mod saves;
 mod session;
 mod watch;
 
@@ -22,7 +24,7 @@ use crate::{
     api::{Address, ApiError, Client},
     deploy::{DeployError, Deployed},
 };
-use session::Session;
+use session::{Place, Session};
 use watch::Watch;
 
 /// The folder inside the project's that holds everything `dev` keeps.
@@ -79,7 +81,7 @@ pub enum Event {
     },
     /// The folder is no project any more; everything that ran still runs.
     NoProject(ConfigError),
-    /// The folder has no such function any more; calls still reach it.
+    /// The folder has no such function any more: calls find it no more, and its versions stay.
     Left {
         /// The function.
         function: FunctionId,
@@ -144,8 +146,18 @@ impl Dev {
         };
         let server = start_server(options, &state, &project).await?;
         let client = Client::new(Address::Socket(server.socket().to_owned()), None)?;
-        let out = state.join("build");
-        let mut session = Session::new(client.clone(), project, root, out, tools, events);
+        let place = Place {
+            root,
+            out: state.join("build"),
+        };
+        let mut session = Session::new(
+            client.clone(),
+            server.workbench(),
+            project,
+            place,
+            tools,
+            events,
+        );
         session.take_stock().await;
         session.deploy_all().await;
         let stopping = CancellationToken::new();

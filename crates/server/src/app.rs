@@ -9,6 +9,7 @@ use workers::Workers;
 
 use crate::{
     auth::Access,
+    builds::Builds,
     deploys::{Deploys, store_failure},
     door::Lines,
     health::Health,
@@ -32,6 +33,8 @@ pub(crate) struct App {
     pub registry: Arc<Registry>,
     /// Changes of what is deployed.
     pub deploys: Deploys,
+    /// What `dev` is building.
+    pub builds: Arc<Builds>,
     /// Who may do what.
     pub access: Access,
     /// Where invocations end.

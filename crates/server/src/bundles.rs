@@ -2,11 +2,15 @@
 //! Every step writes beside its target and renames, so that a crash leaves nothing half-done.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{self, BufReader},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::body::Body;
@@ -16,14 +20,24 @@ use tokio::{io::AsyncWriteExt, task::spawn_blocking};
 
 use crate::{api::body_failure, bodies::BodyLimit};
 
-/// What `incoming/` keeps for further versions, and for retries of a deployment.
-const KEEP_INCOMING: Duration = Duration::from_secs(24 * 3600);
+/// How long an upload lies in `incoming/` after it was last asked for: until its version is asked for, with patience.
+const KEEP_INCOMING: Duration = Duration::from_secs(60);
 
 /// The bundles below one data folder.
 pub(crate) struct Bundles {
     data_dir: PathBuf,
     /// Makes names that no other upload of this process has.
     uploads: AtomicU64,
+    /// What lies in `incoming/`.
+    staged: Mutex<HashMap<Digest, Staged>>,
+}
+
+/// An upload that was unpacked.
+struct Staged {
+    /// When it was uploaded or asked for last.
+    asked: Instant,
+    /// Versions that are being made of it.
+    users: usize,
 }
 
 /// Where a version lies.
@@ -35,7 +49,7 @@ pub(crate) struct Place {
 }
 
 /// A bundle that is here.
-pub(crate) struct Held {
+pub(crate) struct Taken {
     pub files: u64,
     /// In bytes, unpacked.
     pub size: u64,
@@ -44,11 +58,18 @@ pub(crate) struct Held {
 }
 
 impl Bundles {
+    /// The bundles of a folder that nobody else uses. What an earlier process left half-done is removed.
     pub(crate) fn new(data_dir: PathBuf) -> Bundles {
-        Bundles {
+        let bundles = Bundles {
             data_dir,
             uploads: AtomicU64::new(0),
+            staged: Mutex::default(),
+        };
+        let incoming = bundles.incoming();
+        if let Err(error) = remove(&incoming) {
+            tracing::warn!(%error, "old uploads stay behind in {}", incoming.display());
         }
+        bundles
     }
 
     /// Where a version lies, or will.
@@ -77,9 +98,33 @@ impl Bundles {
 
     /// Whether the bundle can be made a version without an upload.
     pub(crate) async fn has(&self, digest: &Digest) -> bool {
-        tokio::fs::try_exists(self.unpacked(digest))
-            .await
-            .unwrap_or(false)
+        let found = tokio::fs::try_exists(self.unpacked(digest)).await;
+        let is_here = found.unwrap_or(false);
+        if is_here {
+            self.change(*digest, |_| ());
+        }
+        is_here
+    }
+
+    /// Keeps an upload from being swept while a version is made of it.
+    pub(crate) fn hold(&self, digest: Digest) -> Held<'_> {
+        self.change(digest, |staged| staged.users += 1);
+        Held {
+            bundles: self,
+            digest,
+        }
+    }
+
+    /// Somebody asks for an upload.
+    fn change(&self, digest: Digest, change: impl FnOnce(&mut Staged)) {
+        let now = Instant::now();
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = staged.entry(digest).or_insert(Staged {
+            asked: now,
+            users: 0,
+        });
+        entry.asked = now;
+        change(entry);
     }
 
     /// Takes an upload: writes it down, unpacks it, and checks that it is what it says.
@@ -88,10 +133,10 @@ impl Bundles {
         digest: Digest,
         body: Body,
         limits: &Limits,
-    ) -> Result<Held, Failure> {
+    ) -> Result<Taken, Failure> {
         let target = self.unpacked(&digest);
-        if let Some(held) = self.held(&digest, target.clone()).await {
-            return Ok(held);
+        if let Some(known) = self.known(&digest, target.clone()).await {
+            return Ok(known);
         }
         let number = self.uploads.fetch_add(1, Ordering::Relaxed);
         let base = self.incoming().join(format!("{}.{number}", digest.hex()));
@@ -99,21 +144,23 @@ impl Bundles {
         let part = Scrap(base.with_extension(format!("{number}.part")));
         self.receive(&upload.0, body, limits).await?;
         let limits = limits.clone();
-        blocking(move || {
+        let taken = blocking(move || {
             let manifest = unpack(&upload.0, &part.0, digest, &limits)?;
             settle(&part.0, &target)
                 .map_err(|error| failed("keep a bundle in", &target, &error))?;
-            Ok(Held {
+            Ok(Taken {
                 files: manifest.files().len() as u64,
                 size: manifest.size(),
                 was_known: false,
             })
-        })
-        .await
+        });
+        let taken = taken.await?;
+        self.change(digest, |_| ());
+        Ok(taken)
     }
 
     /// What is known of a bundle that is here already; one that was damaged is taken away.
-    async fn held(&self, digest: &Digest, target: PathBuf) -> Option<Held> {
+    async fn known(&self, digest: &Digest, target: PathBuf) -> Option<Taken> {
         if !self.has(digest).await {
             return None;
         }
@@ -128,7 +175,7 @@ impl Bundles {
             Ok(manifest)
         });
         let manifest = looked.await.ok().flatten()?;
-        Some(Held {
+        Some(Taken {
             files: manifest.files().len() as u64,
             size: manifest.size(),
             was_known: true,
@@ -224,29 +271,40 @@ impl Bundles {
         }
     }
 
-    /// Removes what an earlier process left half-done, and uploads that nobody came back for.
-    pub(crate) async fn sweep(&self) {
-        let incoming = self.incoming();
-        let swept = blocking(move || {
-            let Ok(entries) = fs::read_dir(&incoming) else {
-                return Ok(());
+    /// Removes uploads that became versions, or that nobody came back for.
+    pub(crate) async fn sweep(&self, now: Instant) {
+        let gone: Vec<PathBuf> = {
+            let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_old = |staged: &Staged| {
+                staged.users == 0 && now.duration_since(staged.asked) > KEEP_INCOMING
             };
-            for entry in entries.flatten() {
-                let path = entry.path();
-                let age = entry
-                    .metadata()
-                    .and_then(|data| data.modified())
-                    .ok()
-                    .and_then(|at| at.elapsed().ok());
-                if path.extension().is_some() || age.is_some_and(|age| age > KEEP_INCOMING) {
-                    remove(&path).map_err(|error| failed("remove", &path, &error))?;
-                }
+            let old = staged.extract_if(|_, staged| is_old(staged));
+            old.map(|(digest, _)| self.unpacked(&digest)).collect()
+        };
+        if gone.is_empty() {
+            return;
+        }
+        let swept = blocking(move || {
+            for path in gone {
+                remove(&path).map_err(|error| failed("remove", &path, &error))?;
             }
             Ok(())
         });
         if let Err(failure) = swept.await {
-            tracing::warn!(%failure, "old uploads stay behind");
+            tracing::warn!(%failure, "old uploads stay behind until the next start");
         }
+    }
+}
+
+/// An upload that is in use, while this lives.
+pub(crate) struct Held<'a> {
+    bundles: &'a Bundles,
+    digest: Digest,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.bundles.change(self.digest, |staged| staged.users -= 1);
     }
 }
 
@@ -350,4 +408,30 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn uploads_go_once_nobody_asks_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let incoming = folder.path().join("incoming");
+        fs::create_dir_all(incoming.join("left-behind")).unwrap();
+        let bundles = Bundles::new(folder.path().to_owned());
+        assert!(!incoming.exists());
+        let digest = Digest::of(b"x");
+        fs::create_dir_all(bundles.unpacked(&digest)).unwrap();
+        assert!(bundles.has(&digest).await);
+        let later = Instant::now() + KEEP_INCOMING + Duration::from_secs(1);
+        bundles.sweep(Instant::now()).await;
+        assert!(bundles.has(&digest).await);
+        let held = bundles.hold(digest);
+        bundles.sweep(later).await;
+        assert!(bundles.has(&digest).await);
+        drop(held);
+        bundles.sweep(later + KEEP_INCOMING).await;
+        assert!(!bundles.has(&digest).await);
+    }
 }

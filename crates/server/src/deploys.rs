@@ -2,6 +2,7 @@
 //! once the store has it; one change at a time.
 
 mod changes;
+mod leaving;
 mod serve;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use self::serve::Pools;
 use crate::{
     bundles::{Bundles, chain},
     registry::{Registry, State},
+    serving::Deployed,
 };
 
 /// Changes what is deployed.
@@ -34,6 +36,8 @@ pub(crate) struct Deploys {
     pub bun: Option<PathBuf>,
     /// Node, if it is on PATH.
     pub node: Option<PathBuf>,
+    /// What another version took over from, for as long as it has workers.
+    pub closing: std::sync::Mutex<Vec<Arc<Deployed>>>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
     /// Deleted functions of which something still runs.
@@ -115,6 +119,7 @@ impl Deploys {
         let settings = self.settings(&wanted.settings, &BTreeMap::new())?;
         self.check_runtime(settings.runtime)?;
         let digest = wanted.digest();
+        let _held = self.bundles.hold(wanted.bundle);
         let _changing = self.changing.lock().await;
         self.leaving.check(id)?;
         self.registry.table().check_paths(id, &settings.routes)?;

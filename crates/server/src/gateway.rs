@@ -15,6 +15,7 @@ use crate::{
     app::App,
     auth::Peer,
     bodies::{BodyLimit, Broke, RequestBody, whole_answer},
+    builds::STALE,
     door::Line,
     errors, forward, function_url,
     invoker::{Answer, Body, Lease},
@@ -40,19 +41,44 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     visitor.line.working();
-    let found = visitor
-        .app
-        .registry
-        .find(request.method(), request.uri().path());
-    let (line, lines) = (&visitor.line, &visitor.app.lines);
-    match found {
+    let app = &visitor.app;
+    let mut found = app.registry.find(request.method(), request.uri().path());
+    let mut stale = None;
+    if !app.builds.is_quiet() {
+        (found, stale) = after_builds(app, &request, found).await;
+    }
+    let (line, lines) = (&visitor.line, &app.lines);
+    let mut response = match found {
         Found::Function(serving, params) => visitor.invoke(&serving, params, request).await,
         Found::Refused(failure) => {
             visitor.leave_unread(request.body());
             ReplyBody::whole(errors::response(&failure, None), line, lines)
         }
         Found::Elsewhere => ReplyBody::api(visitor.ask_api(request).await, line, lines),
+    };
+    if let Some(why) = stale {
+        response.headers_mut().insert(STALE, why);
     }
+    response
+}
+
+/// Whom the request is for once what is being built is there, and why that is older code, if it is.
+async fn after_builds(
+    app: &App,
+    request: &Request<Incoming>,
+    found: Found,
+) -> (Found, Option<HeaderValue>) {
+    let why = match &found {
+        Found::Function(serving, _) => app.builds.settled(Some(&serving.function)).await,
+        Found::Refused(_) => {
+            app.builds.settled(None).await;
+            None
+        }
+        // The API, by which builds arrive.
+        Found::Elsewhere => return (found, None),
+    };
+    let (method, path) = (request.method(), request.uri().path());
+    (app.registry.find(method, path), why)
 }
 
 impl Visitor {

@@ -76,6 +76,13 @@ impl Invoker {
         }
     }
 
+    /// Whether it is closed and the last of its workers is gone.
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            Invoker::Workers(pool) => pool.is_done(),
+        }
+    }
+
     /// Its workers by what they do.
     pub(crate) fn counts(&self) -> Counts {
         match self {

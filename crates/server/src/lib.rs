@@ -5,6 +5,7 @@ mod api;
 mod app;
 mod auth;
 mod bodies;
+mod builds;
 mod bundles;
 mod clock;
 mod deploys;
@@ -27,12 +28,15 @@ mod options;
 mod registry;
 mod reply;
 mod serving;
+mod workbench;
 
+pub use builds::Building;
 pub use clock::SystemClock;
 pub use journal::Ended;
 pub use lifecycle::{Server, start};
 pub use offline::{MadeToken, TokenError, create_token};
 pub use options::{Options, StartError};
+pub use workbench::Workbench;
 pub use workers::{
     Debugger, Debuggers, Inspect, find_program, is_debuggable, machine, run_sentinel,
 };

@@ -29,6 +29,7 @@ use crate::{
     listen::{Entrance, SocketFile, bind_tcp, bind_unix},
     logs::LogHub,
     registry::Registry,
+    workbench::Workbench,
 };
 
 /// Workers of invocations whose callers have left get this long to end, once nobody else is waited for.
@@ -103,6 +104,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         limits: limits.clone(),
         bun,
         node,
+        closing: std::sync::Mutex::default(),
         changing: Mutex::new(()),
         leaving: Leaving::default(),
         grace: options.grace,
@@ -119,6 +121,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         workers,
         registry,
         deploys,
+        builds: Arc::default(),
         access,
         health: Health::new(),
         stopping: CancellationToken::new(),
@@ -196,7 +199,6 @@ fn open(
     tasks.spawn(health::become_ready(app.clone(), app.stopping.clone()));
     let sweeper = app.clone();
     tasks.spawn(async move {
-        sweeper.deploys.bundles.sweep().await;
         sweeper.lines.sweep(sweeper.stopping.clone()).await;
     });
     Server {
@@ -237,6 +239,13 @@ impl Server {
     /// Every log line from now on.
     pub fn logs(&self) -> broadcast::Receiver<Arc<LogLine>> {
         self.logs.listen()
+    }
+
+    /// What `dev` does to this server besides deploying to it.
+    pub fn workbench(&self) -> Workbench {
+        Workbench {
+            app: self.app.clone(),
+        }
     }
 
     /// Whether the engine answered and the store could be written, and it is not going down.

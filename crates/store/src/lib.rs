@@ -10,6 +10,7 @@ mod folder;
 mod functions;
 mod meta;
 mod records;
+mod retention;
 mod tokens;
 mod versions;
 

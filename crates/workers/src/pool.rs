@@ -166,6 +166,11 @@ impl Pool {
         futures_util::future::join_all(ends).await;
     }
 
+    /// Whether it is closed and its last worker is gone.
+    pub fn is_done(&self) -> bool {
+        self.0.done.is_cancelled()
+    }
+
     /// Waits until it is closed and its last worker is gone.
     pub async fn done(&self) {
         self.0.done.cancelled().await;

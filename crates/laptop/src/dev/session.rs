@@ -2,19 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
 };
 
 use build::{Project, Tools};
 use model::{FunctionId, Name, VersionNumber};
+use server::{Building, Workbench};
 use tokio::{sync::mpsc::UnboundedSender, task::JoinSet};
 
-use super::{Event, watch::Watch};
-use crate::{
-    api::Client,
-    deploy::{self, DeployError, Deployed, Order, Step},
+use super::{
+    Event,
+    attempt::{Tried, said, try_one},
+    saves::{self, Interests, Save, Saves},
+    watch::Watch,
 };
+use crate::api::Client;
 
 /// The file that describes a project.
 const CONFIG: &str = "bungee.toml";
@@ -22,15 +26,30 @@ const CONFIG: &str = "bungee.toml";
 /// The folder whose files are functions where there is no such file.
 const FUNCTIONS: &str = "functions";
 
+/// How many versions of a function `dev` keeps: enough to go back to what worked this morning.
+const KEEP_VERSIONS: u32 = 20;
+
+/// How long a file must be gone for its function to leave: some editors take a file away before they write it anew.
+const GONE: Duration = Duration::from_millis(50);
+
+/// Where a folder lies.
+pub struct Place {
+    /// The folder, absolute.
+    pub root: PathBuf,
+    /// Where bundles are built, a folder per function.
+    pub out: PathBuf,
+}
+
 /// A folder being developed.
 pub struct Session {
     client: Client,
+    workbench: Workbench,
     project: Arc<Project>,
-    root: PathBuf,
-    /// Where bundles are built, a folder per function.
-    out: PathBuf,
+    place: Place,
     tools: Arc<Tools>,
     functions: BTreeMap<Name, Known>,
+    /// What the watcher knows of them.
+    interests: Interests,
     /// What was last said of a folder that is no project.
     complaint: Option<String>,
     events: UnboundedSender<Event>,
@@ -47,30 +66,25 @@ struct Known {
     broken: Option<String>,
 }
 
-/// How building and deploying one function ended.
-struct Tried {
-    function: Name,
-    warnings: Vec<String>,
-    outcome: Result<Deployed, DeployError>,
-}
-
 impl Session {
     /// A session over a folder that was read already.
     pub fn new(
         client: Client,
+        workbench: Workbench,
         project: Project,
-        root: PathBuf,
-        out: PathBuf,
+        place: Place,
         tools: Tools,
         events: UnboundedSender<Event>,
     ) -> Session {
+        let sources = vec![place.root.join(CONFIG), place.root.join(FUNCTIONS)];
         Session {
             client,
+            workbench,
             project: Arc::new(project),
-            root,
-            out,
+            place,
             tools: Arc::new(tools),
             functions: BTreeMap::new(),
+            interests: Interests::of_project(sources),
             complaint: None,
             events,
         }
@@ -79,10 +93,10 @@ impl Session {
     /// Builds and deploys every function of the folder.
     pub async fn deploy_all(&mut self) {
         let all = self.project.functions.keys().cloned().collect();
-        self.deploy(all).await;
+        self.deploy(all, BTreeMap::new()).await;
     }
 
-    /// Learns what an earlier run left behind: what still answers, and which functions the folder no longer has.
+    /// Learns what an earlier run left behind; functions that the folder no longer has are not served.
     pub async fn take_stock(&mut self) {
         // Whoever cannot be asked now will show the same in `bungee list`.
         let Ok(served) = self.client.functions(Some(&self.project.name)).await else {
@@ -92,56 +106,67 @@ impl Session {
             if self.project.functions.contains_key(&function.name) {
                 let known = self.functions.entry(function.name).or_default();
                 known.serving = function.current;
-            } else if function.current.is_some() {
-                let (project, name) = (function.project, function.name);
-                self.tell(Event::Left {
-                    function: FunctionId { project, name },
-                });
+            } else {
+                self.workbench.unroute(&self.id(&function.name)).await;
             }
         }
     }
 
     /// Deploys what each save changes, for as long as there are saves.
     pub async fn follow(mut self, watch: notify::Result<Watch>) {
-        let mut watch = match watch {
+        let watch = match watch {
             Ok(watch) => watch,
             Err(error) => return self.tell(Event::Blind(error)),
         };
         if watch.polls() {
             self.tell(Event::Polls);
         }
-        while let Some(files) = watch.changed().await {
-            self.changed(&files).await;
-        }
+        let (sender, mut saves) = Saves::new();
+        let gathering = saves::gather(
+            watch,
+            self.interests.clone(),
+            self.workbench.clone(),
+            sender,
+        );
+        let building = async {
+            while let Some(save) = saves.next().await {
+                self.changed(save).await;
+            }
+        };
+        tokio::join!(gathering, building);
     }
 
-    async fn changed(&mut self, files: &BTreeSet<PathBuf>) {
-        let config = self.root.join(CONFIG);
-        let folder = self.root.join(FUNCTIONS);
+    async fn changed(&mut self, save: Save) {
+        let Save { files, held } = save;
+        let config = self.place.root.join(CONFIG);
+        let folder = self.place.root.join(FUNCTIONS);
         let asks_for_reading = |file: &PathBuf| *file == config || file.starts_with(&folder);
-        if (files.iter().any(asks_for_reading) || self.complaint.is_some()) && !self.read_again() {
+        let must_read = files.iter().any(asks_for_reading) || self.complaint.is_some();
+        if must_read && !self.read_again().await {
             return;
         }
         let is_stale = |name: &&Name| match self.functions.get(*name) {
             None => true,
-            Some(known) => known.broken.is_some() || known.depends_on(files),
+            Some(known) => known.broken.is_some() || known.depends_on(&files),
         };
-        let stale = self
-            .project
-            .functions
-            .keys()
-            .filter(is_stale)
-            .cloned()
-            .collect();
-        self.deploy(stale).await;
+        let stale = self.project.functions.keys().filter(is_stale).cloned();
+        self.deploy(stale.collect(), held).await;
     }
 
     /// Reads the folder again; says whether it is a project.
-    fn read_again(&mut self) -> bool {
-        let project = match Project::load(&self.project.dir) {
+    async fn read_again(&mut self) -> bool {
+        let mut read = Project::read(&self.project.dir);
+        if matches!(&read, Ok(project) if !self.leaving(project).is_empty()) {
+            tokio::time::sleep(GONE).await;
+            read = Project::read(&self.project.dir);
+        }
+        let project = match read {
             Ok(project) => project,
             Err(error) => {
                 let said = error.to_string();
+                for name in self.functions.keys() {
+                    self.workbench.broken(&self.id(name), Some(&said));
+                }
                 if self.complaint.as_ref() != Some(&said) {
                     self.complaint = Some(said);
                     self.tell(Event::NoProject(error));
@@ -149,47 +174,70 @@ impl Session {
                 return false;
             }
         };
-        self.complaint = None;
-        let left: Vec<Name> = self
-            .functions
-            .keys()
-            .filter(|name| !project.functions.contains_key(name))
-            .cloned()
-            .collect();
-        for name in left {
+        if self.complaint.take().is_some() {
+            for (name, known) in &self.functions {
+                self.workbench
+                    .broken(&self.id(name), known.broken.as_deref());
+            }
+        }
+        for name in self.leaving(&project) {
+            let function = self.id(&name);
+            self.interests.forget(&function);
+            self.workbench.unroute(&function).await;
+            self.workbench.broken(&function, None);
             let known = self.functions.remove(&name);
             if known.is_some_and(|known| known.serving.is_some()) {
-                let project = self.project.name.clone();
-                self.tell(Event::Left {
-                    function: FunctionId { project, name },
-                });
+                self.tell(Event::Left { function });
             }
         }
         self.project = Arc::new(project);
         true
     }
 
+    /// Functions that this project does not have any more.
+    fn leaving(&self, project: &Project) -> Vec<Name> {
+        let known = self.functions.keys();
+        let is_renamed = project.name != self.project.name;
+        let is_gone = |name: &&Name| is_renamed || !project.functions.contains_key(*name);
+        known.filter(is_gone).cloned().collect()
+    }
+
     /// Builds and deploys these functions side by side, and tells of each as it ends.
-    async fn deploy(&mut self, functions: Vec<Name>) {
+    /// Requests of each wait until then; those of all others in `held` go on at once.
+    async fn deploy(&mut self, functions: Vec<Name>, held: BTreeMap<Option<FunctionId>, Building>) {
+        let mut held = held;
+        let mut waiting = BTreeMap::new();
         let mut building = JoinSet::new();
         for function in functions {
+            let id = Some(self.id(&function));
+            let hold = held
+                .remove(&id)
+                .unwrap_or_else(|| self.workbench.building(id));
+            waiting.insert(function.clone(), hold);
             let (client, project, tools) = (
                 self.client.clone(),
                 self.project.clone(),
                 self.tools.clone(),
             );
-            let out = self.out.join(function.as_str());
+            let out = self.place.out.join(function.as_str());
             building.spawn(try_one(client, project, function, out, tools));
         }
+        drop(held);
         while let Some(ended) = building.join_next().await {
             match ended {
-                Ok(tried) => self.ended(tried),
+                Ok(tried) => {
+                    let function = self.ended(tried);
+                    waiting.remove(&function);
+                    let function = self.id(&function);
+                    self.workbench.prune(&function, KEEP_VERSIONS).await;
+                }
                 Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
             }
         }
     }
 
-    fn ended(&mut self, tried: Tried) {
+    /// Takes in how it ended, and says whose end it was.
+    fn ended(&mut self, tried: Tried) -> Name {
         let Tried {
             function,
             warnings,
@@ -208,7 +256,7 @@ impl Session {
                 let said = said(&error);
                 let is_news = known.broken.as_ref() != Some(&said);
                 known.broken = Some(said);
-                let serving = known.serving;
+                let (function, serving) = (function.clone(), known.serving);
                 is_news.then_some(Event::Broken {
                     function,
                     error,
@@ -216,8 +264,21 @@ impl Session {
                 })
             }
         };
+        let broken = known.broken.clone();
+        let made_of = broken.is_none().then(|| known.inputs.clone());
+        let id = self.id(&function);
+        self.interests.set(&id, made_of);
+        self.workbench.broken(&id, broken.as_deref());
         if let Some(event) = event {
             self.tell(event);
+        }
+        function
+    }
+
+    fn id(&self, function: &Name) -> FunctionId {
+        FunctionId {
+            project: self.project.name.clone(),
+            name: function.clone(),
         }
     }
 
@@ -232,47 +293,6 @@ impl Known {
     fn depends_on(&self, files: &BTreeSet<PathBuf>) -> bool {
         let is_input = |file: &PathBuf| self.inputs.iter().any(|input| file.starts_with(input));
         files.iter().any(is_input)
-    }
-}
-
-/// The whole of what is said, to be compared with what was said before.
-fn said(error: &DeployError) -> String {
-    match error {
-        DeployError::Build(error) => format!("{error}{:?}{:?}", error.frame, error.also),
-        DeployError::Server(_) | DeployError::Folder { .. } => error.to_string(),
-    }
-}
-
-async fn try_one(
-    client: Client,
-    project: Arc<Project>,
-    function: Name,
-    out: PathBuf,
-    tools: Arc<Tools>,
-) -> Tried {
-    let warned = Mutex::new(Vec::new());
-    let order = Order {
-        project: &project,
-        function: &function,
-        target: None,
-        out: Path::new(&out),
-        tools: &tools,
-    };
-    let note = |step| {
-        if let (Step::Built { warnings, .. }, Ok(mut warned)) = (step, warned.lock()) {
-            *warned = warnings;
-        }
-    };
-    let outcome = match deploy::prepare(&client, order, note).await {
-        Ok(prepared) => deploy::activate(&client, prepared)
-            .await
-            .map_err(DeployError::from),
-        Err(error) => Err(error),
-    };
-    Tried {
-        warnings: warned.into_inner().unwrap_or_default(),
-        function,
-        outcome,
     }
 }
 

@@ -130,7 +130,8 @@ impl Watch {
     }
 
     /// Waits for a save and returns every file it touched; `None` if the watcher is gone.
-    pub async fn changed(&mut self) -> Option<BTreeSet<PathBuf>> {
+    /// `seen` hears of each as soon as it changes, before the save is complete.
+    pub async fn changed(&mut self, mut seen: impl FnMut(&Path)) -> Option<BTreeSet<PathBuf>> {
         let mut files = BTreeSet::new();
         let mut being_written = BTreeSet::new();
         let mut first = None;
@@ -154,6 +155,7 @@ impl Watch {
             if self.is_ignored(&path) {
                 continue;
             }
+            seen(&path);
             first.get_or_insert_with(Instant::now);
             match sight {
                 Sight::Open => being_written.insert(path.clone()),
@@ -211,7 +213,7 @@ mod tests {
 
     async fn saved(watch: &mut Watch, file: &Path) {
         loop {
-            let files = watch.changed().await.unwrap();
+            let files = watch.changed(|_| {}).await.unwrap();
             if files.contains(file) {
                 return;
             }
@@ -251,7 +253,7 @@ mod tests {
         fs::create_dir_all(root.join(".bungee/run")).unwrap();
         fs::write(root.join(".bungee/run/x"), "1").unwrap();
         fs::write(root.join("a.ts"), "1").unwrap();
-        let files = watch.changed().await.unwrap();
+        let files = watch.changed(|_| {}).await.unwrap();
         assert_eq!(files.into_iter().collect::<Vec<_>>(), [root.join("a.ts")]);
     }
 

@@ -1,6 +1,6 @@
 //! Aliases: names that point at a version, or at two by weight. `current` is the one that calls follow.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use axum::{
     Json,
@@ -65,7 +65,11 @@ pub(crate) async fn point(
     let alias = Alias(super::name(&alias)?);
     let wanted = wanted(json(body).await?)?;
     let deploys = app.clone();
-    let change = async move { deploys.deploys.activate(&id, &alias, &wanted).await };
+    let change = async move {
+        let activated = deploys.deploys.activate(&id, &alias, &wanted).await;
+        deploys.deploys.bundles.sweep(Instant::now()).await;
+        activated
+    };
     Ok(Json(to_its_end(&app, change).await?))
 }
 

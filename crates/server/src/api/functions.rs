@@ -89,10 +89,14 @@ pub(crate) async fn list(
         .await
         .map_err(|error| store_failure(&error))?;
     let table = app.registry.table();
+    // What left its folder in `dev` is stored and not served.
+    let is_served = |id: &FunctionId| table.state(id).is_some();
     let wanted = all.into_iter().filter(|current| {
-        project
-            .as_ref()
-            .is_none_or(|project| current.function.id.project == *project)
+        let id = &current.function.id;
+        is_served(id)
+            && project
+                .as_ref()
+                .is_none_or(|project| id.project == *project)
     });
     let functions = wanted
         .map(|current| summary(&table, &current, counts(&table, &current.function.id)))

@@ -47,6 +47,9 @@ pub(crate) async fn invoke(
     body: Body,
 ) -> Answer<Json<Invoked>> {
     let id = super::function(&project, &function)?;
+    if !app.builds.is_quiet() {
+        app.builds.settled(Some(&id)).await;
+    }
     let serving = app.registry.table().serving(&id)?;
     let limit = BodyLimit::event(&app.limits);
     limit.check_announced(&headers)?;

@@ -41,7 +41,7 @@ impl Deploys {
                 .get(&number)
                 .is_some_and(|kept| Arc::ptr_eq(kept, &old));
             if !is_kept {
-                old.invoker.close();
+                self.close(old);
             }
         }
         Ok(())

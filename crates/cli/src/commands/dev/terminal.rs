@@ -276,7 +276,7 @@ impl<'a> Terminal<'a> {
 
     fn left(&self, function: &FunctionId) {
         self.note(&format!(
-            "{} {} is no function of the folder any more; it still answers, for `bungee delete` arrives later",
+            "{} {} left the folder and answers 404; its versions are kept, and it comes back with its file",
             self.palette.paint(Style::Warning, "!"),
             function.name
         ));

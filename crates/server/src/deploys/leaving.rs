@@ -1,0 +1,55 @@
+//! What leaves: functions that are served no more, and versions that nobody needs.
+
+use std::sync::{Arc, PoisonError};
+
+use model::{Failure, FunctionId, VersionNumber};
+use store::StoreError;
+
+use super::{Deploys, serve, store_failure};
+use crate::serving::Deployed;
+
+impl Deploys {
+    /// Calls find the function no more; what is in flight ends. Nothing that is stored changes.
+    pub(crate) async fn unroute(&self, id: &FunctionId) {
+        let _changing = self.changing.lock().await;
+        let pools = serve::pools(self.registry.table().state(id));
+        self.registry.remove(id);
+        for old in pools.into_values() {
+            self.close(old);
+        }
+    }
+
+    /// Closes what another version took over from, and remembers it until its workers are gone.
+    pub(super) fn close(&self, old: Arc<Deployed>) {
+        old.invoker.close();
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        closing.retain(|deployed| !deployed.invoker.is_done());
+        closing.push(old);
+    }
+
+    /// Removes versions but for the newest `keep`, those that an alias names or named just before, and those that run.
+    pub(crate) async fn prune(&self, id: &FunctionId, keep: u32) -> Result<(), Failure> {
+        let _changing = self.changing.lock().await;
+        let gone = match self.store.prune_versions(id, keep, self.running(id)).await {
+            // Nothing of it was ever deployed.
+            Err(StoreError::NoFunction(_)) => return Ok(()),
+            gone => gone.map_err(|error| store_failure(&error))?,
+        };
+        for number in gone {
+            self.bundles.uninstall(self.bundles.place(id, number)).await;
+        }
+        Ok(())
+    }
+
+    /// Versions that have workers, or may get some.
+    fn running(&self, id: &FunctionId) -> Vec<VersionNumber> {
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        closing.retain(|deployed| !deployed.invoker.is_done());
+        let served = serve::pools(self.registry.table().state(id));
+        let ending = closing
+            .iter()
+            .filter(|deployed| deployed.version.function == *id)
+            .map(|deployed| deployed.version.number);
+        ending.chain(served.into_keys()).collect()
+    }
+}
