@@ -1,6 +1,7 @@
 //! What works when everybody does as they should: commands, deployments, requests, handlers, logs, access.
 
 mod access;
+mod api;
 mod commands;
 mod dev;
 mod examples;

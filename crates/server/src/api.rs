@@ -37,6 +37,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health", get(health::report))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route("/openapi.json", get(server::describe))
         .route("/v1/server", get(server::show))
         .route("/v1/projects/{project}/functions", get(functions::list))
         .route(
@@ -86,7 +87,7 @@ impl IntoResponse for ApiError {
 }
 
 /// First path parts that the product names and that are not built yet.
-const LATER: [&str; 11] = [
+const LATER: [&str; 10] = [
     "api",
     "_functions",
     "2015-03-31",
@@ -96,7 +97,6 @@ const LATER: [&str; 11] = [
     "dispatch",
     "metrics",
     "dashboard",
-    "openapi.json",
     "channel",
 ];
 

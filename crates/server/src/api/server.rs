@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::IntoResponse};
+use http::header::CONTENT_TYPE;
 use model::Limits;
 use serde::Serialize;
 
-use super::{Answer, MayInvoke, Server};
+use super::{Answer, MayInvoke, Server, Unguarded};
+use crate::errors;
 
 #[derive(Serialize)]
 pub(crate) struct Info {
@@ -18,6 +20,14 @@ pub(crate) struct Info {
     open: bool,
     /// Where each runtime is; `null` where it is not.
     runtimes: BTreeMap<&'static str, Option<String>>,
+}
+
+/// The API in OpenAPI's words; a test compares it with the router and with what is answered.
+const DESCRIPTION: &str = include_str!("../../../../spec/openapi.json");
+
+/// `GET /openapi.json`.
+pub(crate) async fn describe(_: Unguarded) -> impl IntoResponse {
+    ([(CONTENT_TYPE, errors::JSON)], DESCRIPTION)
 }
 
 /// What this server is.

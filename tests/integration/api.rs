@@ -1,0 +1,106 @@
+//! The API, and `/openapi.json`, which describes it: every operation answers as it is described.
+
+use serde_json::json;
+
+use crate::{knock::Answer, schema::Description, serving::House};
+
+const FUNCTION: &str = "/v1/projects/{project}/functions/{function}";
+
+fn web_and_event() -> House {
+    let event = "export const handler = async (event) => { console.log('seen'); if (event.bad) throw new Error('bad'); return event; }";
+    House::serve()
+        .function("hello", |f| {
+            f.web("export default () => new Response('one')")
+        })
+        .function("echo", |f| f.event(event))
+        .start()
+}
+
+/// Asks an operation, with these in the place of its parameters, and checks the answer.
+struct Checked<'a> {
+    house: &'a House,
+    description: Description,
+}
+
+impl Checked<'_> {
+    #[track_caller]
+    fn ask(&self, operation: &str, rest: &str, body: Option<serde_json::Value>) -> Answer {
+        let (method, path) = operation.split_once(' ').expect("a method and a path");
+        let path = path
+            .replace("{project}", "default")
+            .replace("{function}", "echo")
+            .replace("{alias}", "current");
+        let path = match path.split_once('{') {
+            Some((before, _)) => format!("{before}{rest}"),
+            None => format!("{path}{rest}"),
+        };
+        let ask = self.house.ask(method, &path);
+        let answer = match body {
+            Some(body) => ask.json(&body).send(),
+            None => ask.send(),
+        };
+        self.description.check(operation, &answer);
+        answer
+    }
+
+    #[track_caller]
+    fn below(&self, operation: &str, rest: &str, body: Option<serde_json::Value>) -> Answer {
+        let (method, path) = operation.split_once(' ').expect("a method and a path");
+        self.ask(&format!("{method} {FUNCTION}{path}"), rest, body)
+    }
+}
+
+#[test]
+fn every_operation_answers_as_openapi_json_describes_it() {
+    let house = web_and_event();
+    let checked = Checked {
+        house: &house,
+        description: Description::read(),
+    };
+    let served = checked.ask("GET /openapi.json", "", None).json();
+    let is_the_file = served == checked.description.document;
+    assert!(is_the_file, "another description is served");
+    for path in ["/health", "/health/live", "/health/ready", "/v1/server"] {
+        checked.ask(&format!("GET {path}"), "", None);
+    }
+    checked.ask("GET /v1/projects/{project}/functions", "", None);
+    checked.below("GET ", "", None);
+    checked.below("POST /invoke", "", Some(json!({"a": 1})));
+    checked.below("POST /invoke", "", Some(json!({"bad": true})));
+    house.logged("echo", "seen");
+    checked.below("GET /logs", "?since=60000&level=info&limit=1", None);
+    house.record("echo", |record| record["outcome"] == "HandlerError");
+    checked.below("GET /invocations", "?failed=true&limit=10", None);
+    checked.below("GET /invocations", "", None);
+    let versions = checked.below("GET /versions", "", None).json();
+    let bundle = versions[0]["bundle"].as_str().expect("a digest").to_owned();
+    checked.ask("HEAD /v1/bundles/{digest}", &bundle, None);
+    let known = house.ask("PUT", &format!("/v1/bundles/{bundle}")).send();
+    checked
+        .description
+        .check("PUT /v1/bundles/{digest}", &known);
+    let new = json!({"bundle": bundle, "entry": "src/echo.js", "kind": "event", "settings": {"timeout": "9s"}});
+    checked.below("POST /versions", "", Some(new));
+    checked.below("PUT /aliases/{alias}", "", Some(json!({"version": "v2"})));
+    checked.below("POST /rollback", "", None);
+    checked.below("PUT /aliases/{alias}", "", Some(json!({"version": "v9"})));
+    // From the first token on everybody needs one.
+    let token = checked.ask(
+        "POST /v1/tokens",
+        "",
+        Some(json!({"role": "admin", "expires_ms": 60000})),
+    );
+    let token = token.json();
+    let admin = |method: &str, path: &str| {
+        let secret = token["token"].as_str().expect("a secret");
+        house.ask(method, path).token(secret).send()
+    };
+    checked
+        .description
+        .check("GET /v1/tokens", &admin("GET", "/v1/tokens"));
+    let id = token["id"].as_str().expect("an id");
+    let gone = admin("DELETE", &format!("/v1/tokens/{id}"));
+    checked.description.check("DELETE /v1/tokens/{id}", &gone);
+    let unseen = checked.description.unseen();
+    assert!(unseen.is_empty(), "nobody looked at {unseen:?}");
+}
