@@ -3,6 +3,7 @@
 
 mod alone;
 mod arrows;
+mod packaging;
 mod paper;
 mod source;
 
