@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod commands;
 mod dev;
+mod docs;
 mod examples;
 mod gateway;
 mod handlers;

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs};
 
 use regex::Regex;
 
-use super::none;
 use super::source::{Finding, every_path, every_rust, every_text, line_of, root};
+use super::{none, product_below};
 use crate::schema::Description;
 
 /// Names that say nothing about what they hold.
@@ -168,6 +168,44 @@ fn every_promise_in_the_coverage_names_a_test_that_exists() {
         findings.extend(unknown.map(|name| format!("{path}:{index}: no test is called {name}")));
     }
     none("the last column of each row is its proof", findings);
+}
+
+#[test]
+fn the_configuration_page_names_every_key_and_variable() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("the file is there");
+    let page = read("docs/configuration.md");
+    let schema = read("crates/build/src/config/schema.rs");
+    let (schema, top) = schema.split_once("const TOP").expect("the keys at the top");
+    let key = Regex::new(r#"\("(\w+)", (Shape::\w+)"#).expect("a valid pattern");
+    let mut table = "";
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    for line in schema.lines() {
+        if line.contains("const ") {
+            table = match line {
+                line if line.contains("WORKERS:") => "workers.",
+                line if line.contains("QUEUE:") => "queue.",
+                _ => "",
+            };
+        }
+        for found in key.captures_iter(line) {
+            wanted.insert(format!("{table}{}", &found[1]));
+        }
+    }
+    let word = Regex::new(r#""(\w+)""#).expect("a valid pattern");
+    wanted.extend(word.captures_iter(top).map(|found| found[1].to_owned()));
+    let variable = Regex::new(r#"env = "(BUNGEE_\w+)""#).expect("a valid pattern");
+    for file in product_below("crates/cli/") {
+        wanted.extend(
+            variable
+                .captures_iter(&file.text)
+                .map(|found| found[1].to_owned()),
+        );
+    }
+    assert!(wanted.len() > 25, "this test reads too little: {wanted:?}");
+    let missing = wanted
+        .into_iter()
+        .filter(|word| !page.contains(&format!("`{word}`")));
+    none("docs/configuration.md says what it is", missing.collect());
 }
 
 /// The rows of every Markdown table, without its head: line number and cells.

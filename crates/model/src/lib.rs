@@ -22,7 +22,7 @@ pub use invocation::{InvocationId, Level, LogLine, Outcome, Record, Trigger};
 pub use limits::{LimitError, Limits};
 pub use name::{FunctionId, Name, NameError, RESERVED_NAMES};
 pub use pool::{PoolView, Reason, Step, Wear, WorkerState, is_worn, next_step};
-pub use route::{Method, Params, Route, RouteError, RouteTable, Target};
+pub use route::{Method, Params, Route, RouteError, RouteTable, Target, is_server_path};
 pub use settings::{
     Auth, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,
 };

@@ -25,6 +25,12 @@ const SERVER_PATHS: [&str; 14] = [
     "channel",
 ];
 
+/// Whether a path belongs to the server, so that no route can ever match it.
+pub fn is_server_path(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next();
+    first.is_some_and(|first| SERVER_PATHS.contains(&first))
+}
+
 /// Longest route, in bytes.
 const ROUTE_MAX: usize = 1024;
 

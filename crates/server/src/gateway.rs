@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use model::{Auth, ErrorType, Failure, FunctionId, Kind, Params, Timestamp, Trigger};
+use model::{
+    Auth, ErrorType, Failure, FunctionId, Kind, Params, Timestamp, Trigger, is_server_path,
+};
 use tower_service::Service;
 
 use crate::{
@@ -68,16 +70,16 @@ async fn after_builds(
     request: &Request<Incoming>,
     found: Found,
 ) -> (Found, Option<HeaderValue>) {
+    let (method, path) = (request.method(), request.uri().path());
     let why = match &found {
         Found::Function(serving, _) => app.builds.settled(Some(&serving.function)).await,
-        Found::Refused(_) => {
+        // The API, by which builds arrive.
+        Found::Elsewhere if is_server_path(path) => return (found, None),
+        Found::Refused(_) | Found::Elsewhere => {
             app.builds.settled(None).await;
             None
         }
-        // The API, by which builds arrive.
-        Found::Elsewhere => return (found, None),
     };
-    let (method, path) = (request.method(), request.uri().path());
     (app.registry.find(method, path), why)
 }
 

@@ -57,10 +57,10 @@ pub async fn try_one(
     }
 }
 
-/// The whole of what is said, to be compared with what was said before.
+/// The whole of what is said, to be compared with what was said before; its first line is the error.
 pub fn said(error: &DeployError) -> String {
     match error {
-        DeployError::Build(error) => format!("{error}{:?}{:?}", error.frame, error.also),
+        DeployError::Build(error) => format!("{error}\n{:?}{:?}", error.frame, error.also),
         DeployError::Server(_) | DeployError::Folder { .. } => error.to_string(),
     }
 }
