@@ -50,6 +50,21 @@ impl Checked<'_> {
     }
 }
 
+impl Checked<'_> {
+    /// `current` may be neither weighted nor deleted here.
+    #[track_caller]
+    fn other_alias(&self, method: &str, body: Option<serde_json::Value>) {
+        let path = "/v1/projects/default/functions/echo/aliases/canary";
+        let ask = self.house.ask(method, path);
+        let answer = match body {
+            Some(body) => ask.json(&body).send(),
+            None => ask.send(),
+        };
+        let operation = format!("{method} {FUNCTION}/aliases/{{alias}}");
+        self.description.check(&operation, &answer);
+    }
+}
+
 #[test]
 fn every_operation_answers_as_openapi_json_describes_it() {
     let house = web_and_event();
@@ -83,7 +98,23 @@ fn every_operation_answers_as_openapi_json_describes_it() {
     checked.below("POST /versions", "", Some(new));
     checked.below("PUT /aliases/{alias}", "", Some(json!({"version": "v2"})));
     checked.below("POST /rollback", "", None);
+    checked.below("GET /aliases", "", None);
+    let two =
+        json!({"versions": [{"version": "v1", "weight": 90}, {"version": "v2", "weight": 10}]});
+    checked.other_alias("PUT", Some(two));
+    checked.below("GET /versions", "", None);
+    checked.below("POST /invoke", "?alias=canary", Some(json!({})));
+    checked.other_alias("DELETE", None);
+    checked.below(
+        "PATCH /env",
+        "",
+        Some(json!({"set": {"A": "1"}, "unset": ["B"]})),
+    );
+    checked.below("GET /env", "", None);
+    checked.below("PATCH ", "", Some(json!({"enabled": true})));
     checked.below("PUT /aliases/{alias}", "", Some(json!({"version": "v9"})));
+    checked.below("DELETE ", "", None);
+    checked.below("GET ", "", None);
     // From the first token on everybody needs one.
     let token = checked.ask(
         "POST /v1/tokens",

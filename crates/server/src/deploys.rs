@@ -22,7 +22,6 @@ use self::serve::Pools;
 use crate::{
     bundles::{Bundles, chain},
     registry::{Registry, State},
-    serving::Deployed,
 };
 
 /// Changes what is deployed.
@@ -36,11 +35,9 @@ pub(crate) struct Deploys {
     pub bun: Option<PathBuf>,
     /// Node, if it is on PATH.
     pub node: Option<PathBuf>,
-    /// What another version took over from, for as long as it has workers.
-    pub closing: std::sync::Mutex<Vec<Arc<Deployed>>>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
-    /// Deleted functions of which something still runs.
+    /// What takes no more calls, and of which something still runs.
     pub leaving: Leaving,
     /// What a deleted function's invocations get to end by themselves.
     pub grace: Duration,

@@ -104,7 +104,6 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         limits: limits.clone(),
         bun,
         node,
-        closing: std::sync::Mutex::default(),
         changing: Mutex::new(()),
         leaving: Leaving::default(),
         grace: options.grace,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use store::Alias;
 
 use super::{Deploys, serve, store_failure};
-use crate::invoker::Gone;
+use crate::{invoker::Gone, serving::Deployed};
 
 /// Overrides to set and to unset, all or nothing.
 #[derive(Debug, Default, Deserialize)]
@@ -31,9 +31,14 @@ pub(crate) struct Deleted {
     pub cut_off: bool,
 }
 
-/// Deleted functions of which something still runs: their names are not free yet.
-#[derive(Debug, Default)]
-pub(crate) struct Leaving(Mutex<BTreeSet<FunctionId>>);
+/// What takes no more calls, and of which something still runs.
+#[derive(Default)]
+pub(crate) struct Leaving {
+    /// Deleted functions: their names are not free yet.
+    names: Mutex<BTreeSet<FunctionId>>,
+    /// Versions that another took over from: their folders are in use.
+    pub(super) pools: Mutex<Vec<Arc<Deployed>>>,
+}
 
 impl Leaving {
     /// Refuses a name that is not free yet.
@@ -47,7 +52,7 @@ impl Leaving {
 
     /// A set of names is whole after every statement, so a panic elsewhere leaves it usable.
     fn locked(&self) -> MutexGuard<'_, BTreeSet<FunctionId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,7 +22,11 @@ impl Deploys {
     /// Closes what another version took over from, and remembers it until its workers are gone.
     pub(super) fn close(&self, old: Arc<Deployed>) {
         old.invoker.close();
-        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut closing = self
+            .leaving
+            .pools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         closing.retain(|deployed| !deployed.invoker.is_done());
         closing.push(old);
     }
@@ -43,7 +47,11 @@ impl Deploys {
 
     /// Versions that have workers, or may get some.
     fn running(&self, id: &FunctionId) -> Vec<VersionNumber> {
-        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut closing = self
+            .leaving
+            .pools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         closing.retain(|deployed| !deployed.invoker.is_done());
         let served = serve::pools(self.registry.table().state(id));
         let ending = closing
