@@ -6,6 +6,7 @@ mod damage;
 mod folder;
 mod logs;
 mod records;
+mod retention;
 mod story;
 
 use std::sync::{
