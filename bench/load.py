@@ -37,6 +37,15 @@ def wrk(url, clients, seconds, body_bytes=0, statuses=False, threads=1):
     raise SystemExit(f"bench/run: wrk said nothing:\n{done.stdout}{done.stderr}")
 
 
+def sockets(bun, url, clients, seconds):
+    """WebSocket messages sent and echoed per second, by `clients` that wait for each."""
+    command = [bun, HERE / "sockets.ts", url.replace("http:", "ws:"), str(clients), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
+    if done.returncode != 0:
+        raise SystemExit(f"bench/run: the WebSocket client failed:\n{done.stdout}{done.stderr}")
+    return json.loads(done.stdout)["rate"]
+
+
 def beside(kind, port, path, *arguments):
     """One of our own clients, started in a process beside this one; `finish` waits for its report."""
     words = [sys.executable, __file__, kind, port, path, *arguments]

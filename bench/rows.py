@@ -146,6 +146,14 @@ def echo(bench):
     stop(targets["raw Bun"])
 
 
+def socket(bench):
+    targets = {"bungee": bench.bungee.function("socket"), "raw Bun": peers.bun_by_hand("socket")}
+    bun = peers.find("bun")
+    results = rounds(targets, lambda target: load.sockets(bun, target.url(), 64, bench.seconds), bench.turns)
+    yield at_least("WebSocket echo, 64 connections", results, "raw Bun", 0.5)
+    stop(targets["raw Bun"])
+
+
 def isolate(bench):
     ours, theirs = bench.bungee.function("snippet"), peers.workerd()
     with connect(bench.bungee.port) as connection:
@@ -342,11 +350,11 @@ def server(bench):
 
 
 ALL = {
-    row.__name__: row for row in (hello, cpu, echo, isolate, overshoot, cold, overload, sleep, server)
+    row.__name__: row for row in (hello, cpu, echo, socket, isolate, overshoot, cold, overload, sleep, server)
 }
 # What each row needs besides our own server.
 TOOLS = {
-    "hello": ["nginx", "wrk", "bun"], "cpu": ["nginx", "wrk", "bun"], "echo": ["wrk", "bun"],
+    "hello": ["nginx", "wrk", "bun"], "cpu": ["nginx", "wrk", "bun"], "echo": ["wrk", "bun"], "socket": ["bun"],
     "isolate": ["wrk", "bun", "workerd"], "overshoot": ["bun"], "cold": ["bun"], "overload": ["wrk", "bun"],
     "sleep": ["bun"], "server": ["bun"],
 }

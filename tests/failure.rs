@@ -4,6 +4,7 @@ mod deaths;
 mod faults;
 mod input;
 mod shutdown;
+mod sockets;
 mod start;
 mod states;
 mod timeouts;

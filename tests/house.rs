@@ -2,7 +2,8 @@
 //! Links none of our crates: it could judge another program that keeps the same promises.
 //!
 //! The small language: `serving` starts the real program, `project` writes the folders it serves,
-//! `knock` asks over HTTP, `schema` compares answers with the API's description, `process` looks at what runs and waits for states.
+//! `knock` asks over HTTP, `socket` over WebSockets, `schema` compares answers with the API's description,
+//! `process` looks at what runs and waits for states.
 
 mod concurrency;
 mod failure;
@@ -12,4 +13,5 @@ mod process;
 mod project;
 mod schema;
 mod serving;
+mod socket;
 mod tidy;

@@ -14,6 +14,8 @@ mod limits;
 mod logging;
 mod manage;
 mod node;
+mod sockets;
 mod spares;
+mod streams;
 mod tools;
 mod versions;

@@ -308,6 +308,17 @@ impl House {
         children
     }
 
+    /// What the server itself holds in memory, in mebibytes.
+    pub fn memory_mib(&self) -> u64 {
+        let statm =
+            fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("the server runs");
+        let pages = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse::<u64>().ok());
+        (pages.expect("a number of pages") * rustix::param::page_size() as u64) >> 20
+    }
+
     /// The folder of everything that is this server's.
     pub fn home(&self) -> &Path {
         self.home.path()

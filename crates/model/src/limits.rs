@@ -43,6 +43,8 @@ pub struct Limits {
     pub header_read: TimeSpan,
     /// A client may leave its request body silent this long.
     pub body_idle: TimeSpan,
+    /// Server-sent events and WebSockets may pass no byte for this long.
+    pub stream_idle: TimeSpan,
     /// Client connections open at once.
     pub connections: u32,
     /// A worker this old takes no more, and another takes its place.
@@ -79,6 +81,7 @@ impl Default for Limits {
             header_block: ByteSize(64 << 10),
             header_read: TimeSpan::seconds(10),
             body_idle: TimeSpan::seconds(30),
+            stream_idle: TimeSpan::seconds(300),
             connections: 10_000,
             worker_age: TimeSpan::seconds(86_400),
             worker_invocations: 10_000_000,

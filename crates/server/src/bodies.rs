@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -137,12 +136,49 @@ pub(crate) struct RequestBody {
     limit: BodyLimit,
     /// Bytes that have come.
     size: u64,
-    silence_max: Duration,
-    /// Runs while we wait for the client.
-    silence: Option<Pin<Box<Sleep>>>,
+    silence: Silence,
     is_whole: bool,
     /// Told why the body broke off, if it did.
     broke: Broke,
+}
+
+/// How long nothing has come, and how long that may last.
+pub(crate) struct Silence {
+    most: TimeSpan,
+    /// When something came last; unset until somebody asks.
+    since: Option<Instant>,
+    /// Set anew only when it ends, however much comes meanwhile.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    pub(crate) fn new(most: TimeSpan) -> Silence {
+        Silence {
+            most,
+            since: None,
+            timer: None,
+        }
+    }
+
+    /// Something came.
+    pub(crate) fn broken(&mut self) {
+        self.since = None;
+    }
+
+    /// Ready with the limit once the silence has lasted that long.
+    pub(crate) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<TimeSpan> {
+        let until = *self.since.get_or_insert_with(Instant::now) + self.most.duration();
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
+        loop {
+            ready!(timer.as_mut().poll(context));
+            if timer.deadline() >= until {
+                return Poll::Ready(self.most);
+            }
+            timer.as_mut().reset(until);
+        }
+    }
 }
 
 /// Why a request's body broke off, for the one who wonders why the answer did.
@@ -168,8 +204,7 @@ impl RequestBody {
             line,
             limit,
             size: 0,
-            silence_max: limits.body_idle.duration(),
-            silence: None,
+            silence: Silence::new(limits.body_idle),
             is_whole: false,
             broke: Broke::default(),
         }
@@ -193,15 +228,11 @@ impl RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(context) else {
-            ready!(self.poll_silence(context));
-            let millis = u64::try_from(self.silence_max.as_millis()).unwrap_or(u64::MAX);
-            let message = format!(
-                "the request body was silent for {}, the limit `body_idle`",
-                TimeSpan(millis)
-            );
+            let most = ready!(self.silence.poll_over(context));
+            let message = format!("the request body was silent for {most}, the limit `body_idle`");
             return Poll::Ready(Some(Err(Failure::new(ErrorType::BadRequest, message))));
         };
-        self.silence = None;
+        self.silence.broken();
         Poll::Ready(match next {
             None => {
                 self.is_whole = true;
@@ -220,15 +251,6 @@ impl RequestBody {
                 }
             }
         })
-    }
-
-    /// Whether the client has been silent for too long.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let until = self.silence_max;
-        let silence = self
-            .silence
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + until)));
-        silence.as_mut().poll(context)
     }
 }
 

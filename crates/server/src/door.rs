@@ -56,7 +56,14 @@ pub(crate) struct Line {
     stalled: AtomicU32,
     /// A request's body was not read to its end.
     is_unread: AtomicBool,
+    /// What passes is no HTTP any more.
+    is_switched: AtomicBool,
+    /// What the connection does once its last answer is out, if it switches protocols.
+    next: Mutex<Option<Next>>,
 }
+
+/// What follows HTTP on a connection.
+type Next = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Line {
     /// A whole head has arrived.
@@ -100,6 +107,17 @@ impl Line {
     /// A request's body will not be read to its end.
     pub(crate) fn leave_unread(&self) {
         self.is_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// After the answer that is being written, the connection does this and then ends.
+    pub(crate) fn switch_to(&self, next: impl Future<Output = ()> + Send + 'static) {
+        let mut place = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Box::pin(next));
+    }
+
+    fn take_next(&self) -> Option<Next> {
+        let mut place = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        place.take()
     }
 
     fn tell(&self, what: u8) {
@@ -206,6 +224,8 @@ impl Drop for Entered {
         let open = self.lines.open.lock();
         open.unwrap_or_else(PoisonError::into_inner)
             .remove(&self.number);
+        // What never came to be holds the line, and the line holds it.
+        drop(self.line.take_next());
     }
 }
 
@@ -216,7 +236,7 @@ pub(crate) async fn serve<S, H>(
     limits: &Limits,
     handler: impl FnOnce(Arc<Line>) -> H,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Service<Request<Incoming>, Response = Response<ReplyBody>>,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
@@ -236,28 +256,46 @@ pub(crate) async fn serve<S, H>(
         .max_header_size(header_block)
         // Room for a head, and for bodies to move in larger pieces than a head may be.
         .max_buf_size(header_block.max(256 << 10));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(door), handler(line.clone())));
-    let mut heard = u8::MAX;
-    poll_fn(|context| {
-        // The task's waker stays the same, so it is registered anew only after it was used.
-        loop {
-            let told = line.told.load(Ordering::Acquire);
-            if told == heard {
-                break;
-            }
-            heard = told;
-            line.waker.register(context.waker());
-            match told {
-                SEVER => return Poll::Ready(()),
-                // Cut requests learn it from the line when they are polled below.
-                DRAIN | CUT => connection.as_mut().graceful_shutdown(),
-                _ => {}
-            }
+    let connection = builder.serve_connection(TokioIo::new(door), handler(line.clone()));
+    let connection = connection.with_upgrades();
+    // A client that broke off, or sent what is no HTTP, is no news: its invocation's record says so.
+    line.follow(connection, |connection, told| {
+        // Cut requests learn it from the line when they are polled next.
+        if told != 0 {
+            connection.graceful_shutdown();
         }
-        // A client that broke off, or sent what is no HTTP, is no news: its invocation's record says so.
-        connection.as_mut().poll(context).map(drop)
     })
     .await;
+    if let Some(next) = line.take_next() {
+        line.is_switched.store(true, Ordering::Relaxed);
+        line.working();
+        line.follow(next, |_, _| {}).await;
+    }
+}
+
+impl Line {
+    /// Does the work until it is done, or the connection is severed; `hear` learns what it is told meanwhile.
+    async fn follow<F: Future>(&self, work: F, hear: impl Fn(Pin<&mut F>, u8)) {
+        let mut work = pin!(work);
+        let mut heard = u8::MAX;
+        poll_fn(|context| {
+            // The task's waker stays the same, so it is registered anew only after it was used.
+            loop {
+                let told = self.told.load(Ordering::Acquire);
+                if told == heard {
+                    break;
+                }
+                heard = told;
+                self.waker.register(context.waker());
+                if told == SEVER {
+                    return Poll::Ready(());
+                }
+                hear(work.as_mut(), told);
+            }
+            work.as_mut().poll(context).map(drop)
+        })
+        .await;
+    }
 }
 
 /// The stream of a connection: notes when a head begins, puts words into hyper's bare refusals, and lingers.
@@ -308,7 +346,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.refusal.is_none() {
+        if self.refusal.is_none() && !self.line.is_switched.load(Ordering::Relaxed) {
             self.refusal = self.lines.refusals.instead_of(bytes);
         }
         if self.refusal.is_some() {
@@ -324,7 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = slices.iter().find(|slice| !slice.is_empty());
-        if self.refusal.is_none() {
+        if self.refusal.is_none() && !self.line.is_switched.load(Ordering::Relaxed) {
             self.refusal = first.and_then(|first| self.lines.refusals.instead_of(first));
         }
         if self.refusal.is_some() {

@@ -2,10 +2,10 @@
 //! Everything else passes as the caller sent it.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{
-        CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_KEY, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_TYPE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+        SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
     request, response,
 };
@@ -73,18 +73,39 @@ pub(crate) fn alias(headers: &HeaderMap) -> Option<&str> {
         .map(|value| value.to_str().unwrap_or("?"))
 }
 
-/// Refuses what this server does not speak yet.
-pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Failure> {
-    let is_websocket = headers.contains_key(SEC_WEBSOCKET_KEY)
+/// The one protocol that a request may be upgraded to.
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// Whether the caller asks for a WebSocket (RFC 6455 4.1).
+pub(crate) fn asks_for_websocket(parts: &request::Parts) -> bool {
+    let headers = &parts.headers;
+    headers.contains_key(SEC_WEBSOCKET_KEY)
+        && parts.method == Method::GET
         && headers
             .get(UPGRADE)
-            .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if !is_websocket {
-        return Ok(());
-    }
-    let message = "WebSocket upgrades of functions arrive later";
-    Err(Failure::new(ErrorType::ArrivesLater, message)
-        .hint("stream with server-sent events until then"))
+            .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The failure of a request for a WebSocket to a handler that cannot have one.
+pub(crate) fn no_websocket(why: &str) -> Failure {
+    Failure::new(ErrorType::BadRequest, why).hint(
+        "WebSockets need `runtime = \"bun\"` and a default export with `fetch` and `websocket`",
+    )
+}
+
+/// Names the protocol that follows; [`request`] and [`response`] have taken away what the other side said of it.
+pub(crate) fn switch_protocol(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, WEBSOCKET);
+}
+
+/// Whether a response is a stream of server-sent events, which has no end by itself.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.as_bytes().get(..EVENTS.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
 }
 
 /// Makes a client's request the one that the handler sees.

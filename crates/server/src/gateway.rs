@@ -5,11 +5,11 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, request::Parts};
 use http_body::Body as _;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use model::{
-    Auth, ErrorType, Failure, FunctionId, Kind, Params, Timestamp, Trigger, is_server_path,
+    Auth, ErrorType, Failure, FunctionId, Kind, Params, Runtime, Timestamp, Trigger, is_server_path,
 };
 use tower_service::Service;
 
@@ -26,6 +26,7 @@ use crate::{
     registry::Found,
     reply::{ReplyBody, Streamed},
     serving::{Deployed, Serving},
+    sockets::Relay,
 };
 
 /// One connection's caller.
@@ -150,15 +151,33 @@ impl Visitor {
             Kind::Web => unless_cut(&self.line, walk.web(parts, incoming)).await,
             Kind::Event => unless_cut(&self.line, walk.event(parts, incoming)).await,
         };
+        self.reply(walk, answered)
+    }
+
+    /// The response to what became of an invocation, which ends with it.
+    fn reply(
+        &self,
+        mut walk: Walk<'_>,
+        answered: Result<Answered, Failure>,
+    ) -> Response<ReplyBody> {
+        let app = &self.app;
         match answered {
             Ok(Answered::Streamed(parts, answer)) => {
                 let limit = BodyLimit::response(&app.limits);
-                let streamed = Streamed::new(answer, walk.invocation, limit, walk.broke);
+                let mut streamed = Streamed::new(answer, walk.invocation, limit, walk.broke);
+                if forward::is_event_stream(&parts.headers) {
+                    streamed = streamed.held_open(&app.limits);
+                }
                 ReplyBody::streamed(
                     Response::from_parts(parts, streamed),
                     &self.line,
                     &app.lines,
                 )
+            }
+            Ok(Answered::Socket(parts, relay)) => {
+                self.line.switch_to(relay.carry(walk.invocation));
+                let response = Response::from_parts(*parts, Bytes::new());
+                ReplyBody::whole(response, &self.line, &app.lines)
             }
             Ok(Answered::Whole(response)) => {
                 walk.invocation.answers(response.status());
@@ -245,6 +264,7 @@ struct Walk<'a> {
 enum Answered {
     Streamed(http::response::Parts, Answer),
     Whole(Response<Bytes>),
+    Socket(Box<http::response::Parts>, Relay),
 }
 
 impl Walk<'_> {
@@ -255,8 +275,16 @@ impl Walk<'_> {
         let limit = BodyLimit::web_request(runtime, &app.limits);
         let body = RequestBody::new(incoming, self.visitor.line.clone(), limit, &app.limits);
         limit.check_announced(&parts.headers)?;
-        forward::check_upgrade(&parts.headers)?;
+        let caller = parts.extensions.remove::<OnUpgrade>();
+        let caller = caller.filter(|_| forward::asks_for_websocket(&parts));
+        if caller.is_some() && runtime != Runtime::Bun {
+            let why = format!("a function on `{runtime}` has no WebSockets");
+            return Err(forward::no_websocket(&why));
+        }
         forward::request(&mut parts, &self.marks, &self.params);
+        if caller.is_some() {
+            forward::switch_protocol(&mut parts.headers);
+        }
         let body = if body.is_end_stream() {
             Body::Empty
         } else {
@@ -267,6 +295,9 @@ impl Walk<'_> {
         let response = lease.send(Request::from_parts(parts, body)).await?;
         let (mut parts, answer) = response.into_parts();
         forward::response(&mut parts, &self.marks);
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.socket(parts, answer, caller).await;
+        }
         let limit = BodyLimit::response(&app.limits);
         if let Some(size) = answer.size_hint().exact() {
             limit.check(usize::try_from(size).unwrap_or(usize::MAX))?;
@@ -275,13 +306,33 @@ impl Walk<'_> {
         Ok(Answered::Streamed(parts, answer))
     }
 
+    /// The handler switched protocols: the caller's connection follows, if it asked for that.
+    async fn socket(
+        &mut self,
+        mut parts: http::response::Parts,
+        answer: Answer,
+        caller: Option<OnUpgrade>,
+    ) -> Result<Answered, Failure> {
+        let Some(caller) = caller else {
+            let message = "the handler switched protocols (status 101) without being asked";
+            return Err(Failure::new(ErrorType::HandlerError, message));
+        };
+        forward::switch_protocol(&mut parts.headers);
+        self.invocation.answers(parts.status);
+        let (line, limits) = (&self.visitor.line, &self.visitor.app.limits);
+        let relay = Relay::new(caller, answer.into_socket().await?, line.clone(), limits);
+        Ok(Answered::Socket(Box::new(parts), relay))
+    }
+
     /// To an event handler: the whole request becomes an event, and its result the response.
     async fn event(&mut self, parts: Parts, incoming: Incoming) -> Result<Answered, Failure> {
         let app = &self.visitor.app;
         let limit = BodyLimit::event(&app.limits);
         let body = RequestBody::new(incoming, self.visitor.line.clone(), limit, &app.limits);
         limit.check_announced(&parts.headers)?;
-        forward::check_upgrade(&parts.headers)?;
+        if forward::asks_for_websocket(&parts) {
+            return Err(forward::no_websocket("an event handler has no WebSockets"));
+        }
         let body = body.whole().await?;
         let mut parts = parts;
         crate::auth::strip_token(&mut parts.headers);

@@ -15,6 +15,9 @@ pub(crate) type Body = workers::Body;
 /// The body of a handler's answer, as it comes.
 pub(crate) type Answer = workers::Answer;
 
+/// What a handler's answer became, if it switched protocols.
+pub(crate) type Socket = workers::Socket;
+
 /// Whoever runs an invocation, for its record.
 pub(crate) type Runner = workers::WorkerRef;
 

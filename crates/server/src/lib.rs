@@ -12,6 +12,7 @@ mod deploys;
 mod door;
 mod errors;
 mod forward;
+mod frames;
 mod function_url;
 mod gateway;
 mod guard;
@@ -28,6 +29,7 @@ mod options;
 mod registry;
 mod reply;
 mod serving;
+mod sockets;
 mod workbench;
 
 pub use builds::Building;

@@ -9,10 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use model::{ErrorType, Failure};
+use model::{ByteSize, ErrorType, Failure, Limits, TimeSpan};
 
 use crate::{
-    bodies::{BodyLimit, Broke},
+    bodies::{BodyLimit, Broke, Silence},
     door::{Line, Lines},
     gateway,
     invoker::Answer,
@@ -43,6 +43,8 @@ pub(crate) struct Streamed {
     size: u64,
     /// Why the request's body broke off, if it had one and did.
     broke: Option<Broke>,
+    /// Limits a stream that has no other end.
+    silence: Option<Silence>,
 }
 
 impl Streamed {
@@ -62,7 +64,16 @@ impl Streamed {
             limit,
             size: 0,
             broke,
+            silence: None,
         }
+    }
+
+    /// The same without limits on time and size, but on silence: for a stream of events.
+    pub(crate) fn held_open(mut self, limits: &Limits) -> Streamed {
+        self.answer.hold_open();
+        self.silence = Some(Silence::new(limits.stream_idle));
+        self.limit.most = ByteSize(u64::MAX);
+        self
     }
 
     /// The server cuts off what is in flight.
@@ -76,7 +87,18 @@ impl Streamed {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let failure = match ready!(Pin::new(&mut self.answer).poll_frame(context)) {
+        let next = Pin::new(&mut self.answer).poll_frame(context);
+        if let Some(silence) = &mut self.silence {
+            match &next {
+                Poll::Ready(_) => silence.broken(),
+                Poll::Pending => {
+                    let failure = silent(ready!(silence.poll_over(context)));
+                    self.invocation.fail(&failure);
+                    return Poll::Ready(Some(Err(failure)));
+                }
+            }
+        }
+        let failure = match ready!(next) {
             None => {
                 self.invocation.succeed();
                 return Poll::Ready(None);
@@ -101,6 +123,13 @@ impl Streamed {
         self.invocation.fail(&failure);
         Poll::Ready(Some(Err(failure)))
     }
+}
+
+/// The failure of a stream or socket in which nothing has passed for too long.
+pub(crate) fn silent(most: TimeSpan) -> Failure {
+    let message = format!("no byte passed for {most}, the limit `stream_idle`");
+    Failure::new(ErrorType::FunctionTimeout, message)
+        .hint("send a comment or a ping more often than that")
 }
 
 impl ReplyBody {

@@ -24,6 +24,7 @@ use tokio::net::UnixStream;
 use crate::{
     body::{Body, BodyError},
     pool::Lease,
+    socket::Socket,
     trace,
     worker::{Cause, WorkerRef, timed_out},
 };
@@ -101,12 +102,18 @@ enum Sent {
 }
 
 /// An invocation that holds a slot and talks to the worker. Dropped before the end, it means that the caller left.
-struct Exchange {
-    lease: Option<Lease>,
-    conn: Option<Box<Conn>>,
+pub(crate) struct Exchange {
+    pub lease: Option<Lease>,
+    pub conn: Option<Box<Conn>>,
 }
 
 impl Exchange {
+    /// One that is over, left in the place of one that goes on elsewhere.
+    const OVER: Exchange = Exchange {
+        lease: None,
+        conn: None,
+    };
+
     fn lease(&self) -> &Lease {
         self.lease
             .as_ref()
@@ -125,7 +132,7 @@ impl Exchange {
     }
 
     /// It ended otherwise and the worker knows; the connection is not to be used again.
-    fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.conn = None;
         if let Some(lease) = self.lease.take() {
             lease.give_back(None);
@@ -164,6 +171,9 @@ impl Exchange {
             }
             if let Some(conn) = self.conn.as_mut() {
                 conn.drive(context);
+            }
+            if let Poll::Ready(answered) = response.as_mut().poll(context) {
+                return Poll::Ready(Some(answered));
             }
             // A driver that is done answers nothing more; dropping it gives back a request that it did not take.
             self.conn.take_if(|conn| conn.is_dead);
@@ -258,7 +268,7 @@ impl Lease {
 }
 
 /// Why the exchange broke; the slot is given back.
-async fn broken(exchange: &mut Exchange, id: InvocationId) -> Failure {
+pub(crate) async fn broken(exchange: &mut Exchange, id: InvocationId) -> Failure {
     let lease = exchange.lease();
     if lease.slot().is_timed_out() {
         let failure = timed_out(lease.version().settings.timeout);
@@ -340,6 +350,41 @@ impl Answer {
     pub fn worker(&self) -> Option<WorkerRef> {
         self.exchange.lease.as_ref().map(Lease::worker)
     }
+
+    /// From now on the answer may take as long as it likes: whoever reads it looks after its silence.
+    pub fn hold_open(&self) {
+        if let Some(lease) = &self.exchange.lease {
+            lease.slot().hold_open();
+        }
+    }
+
+    /// The bytes that follow a head which switches protocols; call it for no other.
+    ///
+    /// Fails with the cause if the worker is lost already.
+    pub async fn into_socket(mut self) -> Result<Socket, Failure> {
+        self.hold_open();
+        let mut exchange = mem::replace(&mut self.exchange, Exchange::OVER);
+        // hyper is done with a connection as soon as the head is out.
+        std::future::poll_fn(|context| {
+            let conn = exchange.conn.as_mut();
+            conn.map_or(Poll::Ready(()), |conn| {
+                conn.drive(context);
+                if conn.is_dead {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+        })
+        .await;
+        match exchange.conn.take() {
+            Some(conn) => Ok(Socket::new(conn.driver.into_parts(), exchange)),
+            None => {
+                let id = exchange.lease().id();
+                Err(broken(&mut exchange, id).await)
+            }
+        }
+    }
 }
 
 impl http_body::Body for Answer {
@@ -375,13 +420,7 @@ impl http_body::Body for Answer {
             }
             Some(Err(_)) => {
                 let id = this.exchange.lease().id();
-                let mut exchange = mem::replace(
-                    &mut this.exchange,
-                    Exchange {
-                        lease: None,
-                        conn: None,
-                    },
-                );
+                let mut exchange = mem::replace(&mut this.exchange, Exchange::OVER);
                 this.failing = Some(Box::pin(async move { broken(&mut exchange, id).await }));
                 self.poll_frame(context)
             }

@@ -296,6 +296,10 @@ impl Lease {
 
     /// The caller left while the handler may still run: the owner keeps the slot until it has ended.
     pub(crate) fn caller_left(self) {
+        // A stream or socket had no deadline; its handler has `timeout` once more to notice that nobody listens.
+        let timeout = self.shared.version.settings.timeout;
+        let deadline = self.shared.house.ticks() + timeout.0;
+        self.slot().bound_again(deadline);
         let events = self.shared.events.clone();
         events.send(Event::CallerLeft(self)).ok();
     }

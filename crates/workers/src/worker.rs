@@ -127,6 +127,20 @@ impl Slot {
         self.id.1.store(0, SeqCst);
     }
 
+    /// From now on it may take as long as it likes; true if it was within its deadline.
+    pub fn hold_open(&self) -> bool {
+        self.deadline.store(0, SeqCst);
+        !self.is_timed_out()
+    }
+
+    /// What was held open must end by itself by `deadline` ticks.
+    pub fn bound_again(&self, deadline: u64) {
+        if !self.is_timed_out() {
+            // Nothing is exchanged if there is a deadline already.
+            let _ = self.deadline.compare_exchange(0, deadline, SeqCst, SeqCst);
+        }
+    }
+
     /// The invocation that holds the slot.
     pub fn holder(&self) -> Option<InvocationId> {
         InvocationId::from_words(self.id.0.load(SeqCst), self.id.1.load(SeqCst))

@@ -115,6 +115,9 @@ function fault(thrown) {
   return new Response(JSON.stringify(describe(thrown)), { status: 500, headers: { "x-bungee-fault": boot.nonce } });
 }
 
+/** What the module does with its WebSockets: `websocket` beside the `fetch` of its default object. */
+let events;
+
 /** The handler of the module: the export that was asked for, else the default export, else `handler`. */
 function findHandler(module) {
   const inner = module.default;
@@ -122,6 +125,7 @@ function findHandler(module) {
     ? (module[boot.handler] ?? inner?.[boot.handler])
     : (module.default ?? module.handler);
   if (found && typeof found === "object") {
+    events = found.websocket;
     found = typeof found.fetch === "function" ? found.fetch.bind(found) : (found.handler ?? found.default);
   }
   if (typeof found === "function") return found;
@@ -130,15 +134,68 @@ function findHandler(module) {
   throw Object.assign(new Error(`the module exports ${wanted}; it exports: ${names}`), { name: "HandlerNotFound", stack: "" });
 }
 
-function notAResponse(value) {
+/** Requests that became WebSockets: their handler answers nothing more. */
+const upgraded = new WeakSet();
+
+/** The second argument of a web handler: what of Bun's own server has a meaning behind ours. */
+let server;
+const serverBehind = (bun) => ({
+  upgrade(request, options) {
+    if (!events) throw new TypeError("nothing to upgrade to: the default export has `fetch`, and no `websocket` beside it");
+    const invocation = { headers: new Headers({ "x-invocation-id": request.headers.get("x-invocation-id") }) };
+    const isUpgraded = bun.upgrade(request, { headers: options?.headers, data: { own: options?.data, invocation } });
+    if (isUpgraded) upgraded.add(request);
+    return isUpgraded;
+  },
+  publish: (...values) => bun.publish(...values),
+  subscriberCount: (topic) => bun.subscriberCount(topic),
+  requestIP: () => null,
+  timeout() {},
+});
+
+/** The events of WebSockets, each within the invocation that its socket came from; one that throws ends its socket. */
+function socketEvents() {
+  const invocations = new WeakMap();
+  const calling = (name) => (ws, ...values) => {
+    const failed = (thrown) => {
+      current.run(invocations.get(ws), () => console.error(thrown));
+      ws.close(1011, "the handler failed");
+    };
+    try {
+      const returned = current.run(invocations.get(ws), () => events[name](ws, ...values));
+      if (typeof returned?.then === "function") returned.then(undefined, failed);
+    } catch (thrown) {
+      failed(thrown);
+    }
+  };
+  const wrapped = { message() {}, ...events };
+  for (const name of ["open", "message", "close", "drain", "ping", "pong"]) {
+    if (events[name]) wrapped[name] = calling(name);
+  }
+  const { open, close } = wrapped;
+  wrapped.open = (ws) => {
+    running++;
+    invocations.set(ws, ws.data.invocation);
+    ws.data = ws.data.own;
+    open?.(ws);
+  };
+  wrapped.close = (ws, ...values) => {
+    running--;
+    close?.(ws, ...values);
+  };
+  return wrapped;
+}
+
+function notAResponse(value, request) {
+  if (value === undefined && upgraded.has(request)) return undefined;
   const what = value === null ? "null" : typeof value === "object" ? `an object of ${value.constructor?.name ?? "no class"}` : typeof value;
   return fault(Object.assign(new TypeError(`the handler returned ${what}, not a Response`), { stack: "" }));
 }
 
-async function settle(promise) {
+async function settle(promise, request) {
   try {
     const response = await promise;
-    return response instanceof Response ? response : notAResponse(response);
+    return response instanceof Response ? response : notAResponse(response, request);
   } catch (thrown) {
     return fault(thrown);
   } finally {
@@ -155,7 +212,7 @@ function serveWeb(handler) {
     running++;
     let response;
     try {
-      response = current.run(request, handler, request);
+      response = current.run(request, handler, request, server);
     } catch (thrown) {
       running--;
       return fault(thrown);
@@ -164,9 +221,9 @@ function serveWeb(handler) {
       running--;
       return response;
     }
-    if (typeof response?.then === "function") return settle(response);
+    if (typeof response?.then === "function") return settle(response, request);
     running--;
-    return notAResponse(response);
+    return notAResponse(response, request);
   };
 }
 
@@ -228,7 +285,7 @@ async function begin() {
     tell({ t: "init-error", error: describe(first) });
     process.exit(1);
   }
-  Bun.serve({
+  const bun = Bun.serve({
     unix: boot.socket,
     // The server enforces its own limits on time and size, and says so; Bun must not cut in before it.
     idleTimeout: 0,
@@ -237,7 +294,9 @@ async function begin() {
     routes: { [`/${boot.nonce}/ping`]: () => new Response(String(running)) },
     fetch: serve,
     error: fault,
+    ...(events && { websocket: socketEvents() }),
   });
+  server = serverBehind(bun);
   tell({ t: "ready" });
   // Loaded while the server connects: it takes as long as a sixth of starting Bun.
   prepareContext();
