@@ -13,6 +13,7 @@ mod isolate;
 mod limits;
 mod logging;
 mod manage;
+mod metrics;
 mod node;
 mod sockets;
 mod spares;

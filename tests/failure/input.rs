@@ -233,7 +233,7 @@ fn unknown_paths_and_wrong_methods_are_told_apart() {
     let house = good();
     house.get("/v1/nothing").fails(404, "NotFound");
     assert_eq!(house.ask("DELETE", "/v1/server").send().status, 405);
-    house.get("/metrics").fails(501, "ArrivesLater");
+    house.get("/dashboard").fails(501, "ArrivesLater");
 }
 
 #[test]

@@ -11,6 +11,9 @@ macro_rules! error_types {
         pub enum ErrorType { $($(#[doc = $doc])* $name,)* }
 
         impl ErrorType {
+            /// Every type, in order: the place of one is its number.
+            pub const ALL: &'static [ErrorType] = &[$(ErrorType::$name,)*];
+
             /// The type as people read it.
             pub const fn as_str(self) -> &'static str {
                 match self { $(ErrorType::$name => stringify!($name),)* }

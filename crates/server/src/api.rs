@@ -38,6 +38,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(server::describe))
+        .route("/metrics", get(server::metrics))
         .route("/v1/server", get(server::show))
         .route("/v1/projects/{project}/functions", get(functions::list))
         .route(
@@ -95,7 +96,6 @@ const LATER: [&str; 10] = [
     "2018-10-31",
     "2021-11-15",
     "dispatch",
-    "metrics",
     "dashboard",
     "channel",
 ];

@@ -14,6 +14,7 @@ use crate::{
     door::Lines,
     health::Health,
     journal::Journal,
+    metrics::Metrics,
     registry::Registry,
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub journal: Arc<Journal>,
     /// Client connections.
     pub lines: Arc<Lines>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Alive, ready, draining.
     pub health: Health,
     /// Cancelled when the server goes down.

@@ -21,6 +21,7 @@ pub(crate) use self::changes::{Deleted, EnvChange, Leaving};
 use self::serve::Pools;
 use crate::{
     bundles::{Bundles, chain},
+    metrics::Metrics,
     registry::{Registry, State},
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Deploys {
     pub bun: Option<PathBuf>,
     /// Node, if it is on PATH.
     pub node: Option<PathBuf>,
+    /// What its functions are counted by.
+    pub metrics: Arc<Metrics>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
     /// What takes no more calls, and of which something still runs.

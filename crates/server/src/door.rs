@@ -154,6 +154,12 @@ impl Lines {
         }
     }
 
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        let open = self.open.lock();
+        open.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Now, in seconds since the start.
     pub(crate) fn tick(&self) -> u32 {
         self.tick.load(Ordering::Relaxed)

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::{
     gateway,
     invoker::{Lease, Runner},
+    metrics::Reached,
     serving::Deployed,
 };
 
@@ -177,6 +178,12 @@ impl Journal {
             Outcome::Failed(_) => &self.failed,
         };
         total.fetch_add(1, Relaxed);
+        let reached = ended.worker.is_some().then_some(Reached {
+            is_cold: ended.is_cold,
+            waited_us: ended.waited_us,
+            ran_us: ended.ran_us,
+        });
+        ended.deployed.metrics.ended(ended.outcome, reached);
         let took = ended.waited_us + ended.ran_us;
         let now = Timestamp(ended.arrived.0 + i64::try_from(took / 1000).unwrap_or(0));
         if ended

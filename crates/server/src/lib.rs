@@ -24,6 +24,7 @@ mod lifecycle;
 mod listen;
 mod logs;
 mod marks;
+mod metrics;
 mod offline;
 mod options;
 mod registry;

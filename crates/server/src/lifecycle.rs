@@ -28,6 +28,7 @@ use crate::{
     journal::{Ended, Journal},
     listen::{Entrance, SocketFile, bind_tcp, bind_unix},
     logs::LogHub,
+    metrics::Metrics,
     registry::Registry,
     workbench::Workbench,
 };
@@ -96,6 +97,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     })
     .map_err(StartError::Workers)?;
     let registry = Arc::new(Registry::new(options.home_project.clone()));
+    let metrics = Arc::new(Metrics::new());
     let deploys = Deploys {
         store: store.clone(),
         workers: workers.clone(),
@@ -104,6 +106,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         limits: limits.clone(),
         bun,
         node,
+        metrics: metrics.clone(),
         changing: Mutex::new(()),
         leaving: Leaving::default(),
         grace: options.grace,
@@ -122,6 +125,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         deploys,
         builds: Arc::default(),
         access,
+        metrics,
         health: Health::new(),
         stopping: CancellationToken::new(),
     });

@@ -123,6 +123,15 @@ impl Table {
         functions.cloned().collect()
     }
 
+    /// Every function that is served.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Arc<Serving>> {
+        let states = self.projects.values().flat_map(HashMap::values);
+        states.filter_map(|(_, state)| match state {
+            State::Deployed(serving) => Some(serving),
+            State::NotDeployed | State::Disabled => None,
+        })
+    }
+
     /// The state of one function; `None` if it does not exist.
     pub(crate) fn state(&self, id: &FunctionId) -> Option<&State> {
         let project = self.projects.get(id.project.as_str())?;

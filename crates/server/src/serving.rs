@@ -9,7 +9,7 @@ use model::{
 use store::Sampler;
 use workers::{Counts, Version};
 
-use crate::invoker::Invoker;
+use crate::{invoker::Invoker, metrics::FunctionMetrics};
 
 /// A version that calls reach.
 pub(crate) struct Deployed {
@@ -19,6 +19,8 @@ pub(crate) struct Deployed {
     pub invoker: Invoker,
     /// Decides which of its invocations get a record.
     pub sampler: Sampler,
+    /// Counts them.
+    pub metrics: Arc<FunctionMetrics>,
 }
 
 /// Where one alias leads.

@@ -28,6 +28,11 @@ impl Blanks {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// How many there are.
+    pub fn ready(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Ends them all.
     pub fn clear(&self) {
         self.lock()
@@ -39,15 +44,22 @@ impl Blanks {
 /// A ready child that may use `memory`: a kept one, or a new one.
 pub async fn take(house: &Arc<House>, memory: ByteSize) -> Result<Arc<Worker>, Failure> {
     if memory != MEMORY {
+        house.blank_starts.count(false);
         return start_one(house, memory).await;
     }
     loop {
         let kept = house.blanks.lock().pop();
         refill(house);
         match kept {
-            Some(worker) if worker.exit.get().is_none() => return Ok(worker),
+            Some(worker) if worker.exit.get().is_none() => {
+                house.blank_starts.count(true);
+                return Ok(worker);
+            }
             Some(_) => {}
-            None => return start_one(house, memory).await,
+            None => {
+                house.blank_starts.count(false);
+                return start_one(house, memory).await;
+            }
         }
     }
 }

@@ -59,12 +59,50 @@ pub struct Options {
     pub logs: Arc<dyn LogSink>,
 }
 
+/// How often what was kept ready was there.
+#[derive(Default)]
+pub struct Starts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl Starts {
+    /// One more start.
+    pub fn count(&self, is_hit: bool) {
+        let counted = if is_hit { &self.hits } else { &self.misses };
+        counted.fetch_add(1, SeqCst);
+    }
+
+    fn kept(&self, ready: usize) -> Kept {
+        Kept {
+            ready: ready as u64,
+            hits: self.hits.load(SeqCst),
+            misses: self.misses.load(SeqCst),
+        }
+    }
+}
+
+/// Processes that are kept ready, and how often one was there when it was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Ready now.
+    pub ready: u64,
+    /// Starts that found one.
+    pub hits: u64,
+    /// Starts that had to make one.
+    pub misses: u64,
+}
+
 /// Shared by all pools.
 pub struct House {
     pub options: Options,
     pub spawner: Spawner,
     pub tasks: TaskTracker,
     pub blanks: Blanks,
+    /// Starts that found a blank child, and that found none.
+    pub blank_starts: Starts,
+    /// Starts that found a spare worker, and that found none.
+    pub spare_starts: Starts,
     pub spares: Spares,
     /// Control groups for workers, where the system lets us.
     pub groups: Option<Arc<Groups>>,
@@ -145,6 +183,8 @@ impl Workers {
             options,
             tasks: TaskTracker::new(),
             blanks: Blanks::default(),
+            blank_starts: Starts::default(),
+            spare_starts: Starts::default(),
             spares: Spares::default(),
             workers: Mutex::default(),
             pools: Mutex::default(),
@@ -162,6 +202,16 @@ impl Workers {
     /// Fails with `InitError`, and with `Internal` if no child can be started.
     pub async fn prepare(&self, version: &Version) -> Result<(), Failure> {
         start::prepare(&self.0, version).await
+    }
+
+    /// Blank isolate children.
+    pub fn blanks(&self) -> Kept {
+        self.0.blank_starts.kept(self.0.blanks.ready())
+    }
+
+    /// Spare workers.
+    pub fn spares(&self) -> Kept {
+        self.0.spare_starts.kept(self.0.spares.ready())
     }
 
     /// Whether the isolate engine answers: compiles and runs nothing of a user's.

@@ -25,7 +25,7 @@ mod worker;
 
 pub use body::{Body, BodyError, Streamed};
 pub use exchange::Answer;
-pub use house::{LogSink, Options, Workers};
+pub use house::{Kept, LogSink, Options, Workers};
 pub use inspect::{Debugger, Debuggers, Inspect, is_debuggable};
 pub use pool::{Counts, Lease, Pool};
 pub use runtime::{INSTALL_NODE, find_program};

@@ -66,6 +66,11 @@ impl Spares {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// How many there are.
+    pub fn ready(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Ends them all.
     pub fn clear(&self, house: &House) {
         let spares = std::mem::take(&mut *self.lock());

@@ -47,6 +47,7 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
     }
     let command = || runtime::command(&house.options, version);
     let spare = spare::take(house, version, &command()?, Load::of(version, &entry), role);
+    house.spare_starts.count(spare.is_some());
     let Started { worker, first_word } = match spare {
         Some(started) => started,
         None => {

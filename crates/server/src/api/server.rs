@@ -7,8 +7,8 @@ use http::header::CONTENT_TYPE;
 use model::Limits;
 use serde::Serialize;
 
-use super::{Answer, MayInvoke, Server, Unguarded};
-use crate::errors;
+use super::{Answer, MayDeploy, MayInvoke, Server, Unguarded};
+use crate::{errors, metrics::Metrics};
 
 #[derive(Serialize)]
 pub(crate) struct Info {
@@ -28,6 +28,14 @@ const DESCRIPTION: &str = include_str!("../../../../spec/openapi.json");
 /// `GET /openapi.json`.
 pub(crate) async fn describe(_: Unguarded) -> impl IntoResponse {
     ([(CONTENT_TYPE, errors::JSON)], DESCRIPTION)
+}
+
+/// `GET /metrics`: everything that is counted, as Prometheus reads it.
+pub(crate) async fn metrics(State(app): Server, _: MayDeploy) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, Metrics::CONTENT_TYPE)],
+        app.metrics.render(&app),
+    )
 }
 
 /// What this server is.

@@ -170,12 +170,14 @@ impl Deploys {
             settings,
         );
         let sampler = self.store.records().sampler(&version.function);
+        let metrics = self.metrics.function(&version.function);
         let version = Arc::new(version);
         let invoker = Invoker::Workers(self.workers.pool(version.clone()));
         Arc::new(Deployed {
             version,
             invoker,
             sampler,
+            metrics,
         })
     }
 
