@@ -129,6 +129,32 @@ fn whoever_waits_too_long_gets_503() {
 }
 
 #[test]
+fn while_a_queue_does_not_empty_who_comes_is_told_soon() {
+    let house = meeting("workers = { max = 1 }\nqueue = { depth = 10, wait = '2s' }");
+    house.get("/functions/f/now").ok();
+    let late = || house.get("/functions/f/now");
+    let told = |answer: &crate::knock::Answer, words: &str| {
+        answer.fails(503, "QueueTimeout").says(words);
+    };
+    scope(|scope| {
+        let held = scope.spawn(|| house.get("/functions/f/meet/2"));
+        until("it runs", || house.home().join("meeting").exists());
+        let first = scope.spawn(late);
+        // The second keeps the queue from being empty when the first has given up.
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        let second = scope.spawn(late);
+        told(&first.join().unwrap(), "waited 2s");
+        told(&late(), "waited 200ms");
+        told(&second.join().unwrap(), "waited 2s");
+        // The queue is empty now, so that patience is whole again.
+        told(&late(), "waited 2s");
+        std::fs::write(house.home().join("meeting").join("the last"), "").unwrap();
+        held.join().unwrap().ok();
+    });
+    house.get("/functions/f/now").ok();
+}
+
+#[test]
 fn callers_that_leave_the_queue_are_forgotten() {
     let house = meeting("workers = { max = 1 }\nqueue = { depth = 5, wait = '60s' }");
     let info = || house.cli(&["info", "f", "--json"]).ok().json();

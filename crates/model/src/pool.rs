@@ -130,6 +130,19 @@ pub fn is_worn(wear: &Wear, limits: &Limits) -> bool {
         || (wear.invocations > 0 && holds >= may_hold)
 }
 
+/// The patience of an arrival while the queue is under stress.
+pub const STRESSED_WAIT: TimeSpan = TimeSpan(200);
+
+/// How long an arrival may wait, where the queue has not been empty for `crowded_for`: `wait`, until the queue has
+/// been filled for longer than that. Then it does not catch up, and who comes now is better told soon.
+pub fn patience(wait: TimeSpan, crowded_for: TimeSpan) -> TimeSpan {
+    if crowded_for > wait {
+        wait.min(STRESSED_WAIT)
+    } else {
+        wait
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +278,25 @@ mod tests {
             next_step(&PoolView { alive: 1, ..pool }),
             Step::Refuse(Reason::QueueFull)
         );
+    }
+
+    #[test]
+    fn patience_ends_with_the_queue_s_own() {
+        let ten = TimeSpan::seconds(10);
+        let table = [
+            (ten, TimeSpan(0), ten),
+            (ten, ten, ten),
+            (ten, TimeSpan(10_001), STRESSED_WAIT),
+            (TimeSpan(50), TimeSpan(51), TimeSpan(50)),
+            (TimeSpan(0), TimeSpan(1), TimeSpan(0)),
+        ];
+        for (wait, crowded_for, patience) in table {
+            assert_eq!(
+                super::patience(wait, crowded_for),
+                patience,
+                "{wait} {crowded_for}"
+            );
+        }
     }
 
     #[test]

@@ -235,6 +235,7 @@ impl Workers {
             version,
             waiting: 0.into(),
             starting: 0.into(),
+            crowded_since: 0.into(),
             is_closed: false.into(),
             events,
             done: CancellationToken::new(),

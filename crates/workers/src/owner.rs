@@ -119,6 +119,7 @@ impl Owner {
             Event::CallerLeft(lease) => self.linger(lease),
             Event::Close => self.close(),
         }
+        self.note_crowd();
     }
 
     /// Workers there or on their way.
@@ -151,6 +152,7 @@ impl Owner {
             return;
         }
         self.line.retain(|waiter| !waiter.answer.is_closed());
+        self.note_crowd();
         self.line.push_back(waiter);
         self.serve();
         if self.line.is_empty() {
@@ -172,6 +174,16 @@ impl Owner {
             Step::Start => self.start(),
             Step::Reuse | Step::Wait => {}
             Step::Refuse(reason) => self.refuse_last(reason),
+        }
+    }
+
+    /// Notes since when somebody waits.
+    fn note_crowd(&self) {
+        let since = &self.shared.crowded_since;
+        if self.line.is_empty() {
+            since.store(0, SeqCst);
+        } else if since.load(SeqCst) == 0 {
+            since.store(self.shared.house.ticks(), SeqCst);
         }
     }
 

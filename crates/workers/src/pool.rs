@@ -4,13 +4,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use model::{ErrorType, Failure, InvocationId, Timestamp, WorkerState};
+use model::{ErrorType, Failure, InvocationId, TimeSpan, Timestamp, WorkerState};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,8 @@ pub struct Shared {
     pub table: Box<[ArcSwapOption<Worker>]>,
     /// Invocations in the queue.
     pub waiting: AtomicU32,
+    /// Since when somebody waits, in ticks; 0 while nobody does. Only the owner sets it.
+    pub crowded_since: AtomicU64,
     /// Workers that are starting.
     pub starting: AtomicU32,
     pub is_closed: AtomicBool,
@@ -95,13 +97,14 @@ impl Pool {
     }
 
     async fn wait(&self, id: InvocationId) -> Result<Lease, Failure> {
+        let patience = self.0.patience();
         let (answer, mut served) = oneshot::channel();
         let _in_line = InLine::enter(&self.0);
         if self.0.events.send(Event::Want { id, answer }).is_err() {
             return Err(closed());
         }
         let settings = &self.0.version.settings;
-        let mut left = settings.queue_wait.duration();
+        let mut left = patience.duration();
         let mut init_left = self.0.house.options.limits.init.duration() + Duration::from_secs(1);
         loop {
             let step = left
@@ -117,12 +120,7 @@ impl Pool {
                 Err(_) => left = left.saturating_sub(step),
             }
             if left.is_zero() {
-                let message = format!(
-                    "waited {} for a worker, the limit `queue.wait`",
-                    settings.queue_wait
-                );
-                return Err(Failure::new(ErrorType::QueueTimeout, message)
-                    .hint("raise `workers.max`, `concurrency` or `queue.wait`"));
+                return Err(waited_too_long(patience, settings.queue_wait));
             }
         }
     }
@@ -175,6 +173,33 @@ impl Pool {
     pub async fn done(&self) {
         self.0.done.cancelled().await;
     }
+}
+
+impl Shared {
+    /// How long who arrives now may wait.
+    fn patience(&self) -> TimeSpan {
+        let since = self.crowded_since.load(SeqCst);
+        let crowded_for = match since {
+            // Whoever waited may have given up since the owner looked.
+            _ if self.waiting.load(SeqCst) == 0 => 0,
+            0 => 0,
+            _ => self.house.ticks().saturating_sub(since),
+        };
+        model::patience(self.version.settings.queue_wait, TimeSpan(crowded_for))
+    }
+}
+
+/// The refusal of one who waited for as long as he may.
+fn waited_too_long(patience: TimeSpan, limit: TimeSpan) -> Failure {
+    let message = if patience == limit {
+        format!("waited {limit} for a worker, the limit `queue.wait`")
+    } else {
+        format!(
+            "waited {patience} for a worker: the queue has not been empty for longer than {limit}, the limit `queue.wait`"
+        )
+    };
+    Failure::new(ErrorType::QueueTimeout, message)
+        .hint("raise `workers.max`, `concurrency` or `queue.wait`")
 }
 
 /// The refusal of a closed pool.
