@@ -6,6 +6,7 @@ mod commands;
 mod dev;
 mod docs;
 mod examples;
+mod files;
 mod gateway;
 mod handlers;
 mod inspect;

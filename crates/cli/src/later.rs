@@ -17,7 +17,7 @@ pub const COMMANDS: [&str; 9] = [
 ];
 
 /// Flags, and the command that each belongs to.
-const FLAGS: [(&str, &str); 32] = [
+const FLAGS: [(&str, &str); 31] = [
     ("dev", "--remote"),
     ("dev", "--aws"),
     ("dev", "--stack"),
@@ -39,7 +39,6 @@ const FLAGS: [(&str, &str); 32] = [
     ("serve", "--channel"),
     ("serve", "--secret"),
     ("serve", "--seal-key"),
-    ("serve", "--log-jsonl"),
     ("serve", "--insecure"),
     ("deploy", "--canary"),
     ("deploy", "--for"),

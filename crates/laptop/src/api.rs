@@ -15,7 +15,7 @@ pub use answers::{
     TokenList, Uploaded, VersionRow, WorkerCounts,
 };
 pub use error::{ApiError, ErrorBody};
-pub use lines::{LogLines, LogQuery};
+pub use lines::{LogLines, LogQuery, When};
 pub use web::{WebAnswer, WebRequest};
 
 use std::collections::{BTreeMap, BTreeSet};

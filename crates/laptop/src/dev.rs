@@ -215,6 +215,7 @@ async fn start_server(
         socket: None,
         home_project: project.name.clone(),
         require_token: false,
+        log_jsonl: false,
         grace: options.grace,
         limits: options.limits,
         inspect,

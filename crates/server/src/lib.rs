@@ -20,6 +20,7 @@ mod health;
 mod invoke;
 mod invoker;
 mod journal;
+mod jsonl;
 mod lifecycle;
 mod listen;
 mod logs;

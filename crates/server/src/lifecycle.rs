@@ -26,6 +26,7 @@ use crate::{
     door::Lines,
     health::{self, Health},
     journal::{Ended, Journal},
+    jsonl,
     listen::{Entrance, SocketFile, bind_tcp, bind_unix},
     logs::LogHub,
     metrics::Metrics,
@@ -82,7 +83,11 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     }
     let access = Access::new(tokens, wide.is_none() && !options.require_token);
     let doors = Doors::open(&options, &data_dir).await?;
-    let logs = Arc::new(LogHub::new(store.records()));
+    let (files, file_writer) = options
+        .log_jsonl
+        .then(|| jsonl::line_files(data_dir.join("logs"), &limits))
+        .unzip();
+    let logs = Arc::new(LogHub::new(store.records(), files));
     let bun = workers::find_program("bun", &options.path);
     let node = workers::find_program("node", &options.path);
     let workers = Workers::start(workers::Options {
@@ -129,7 +134,11 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         health: Health::new(),
         stopping: CancellationToken::new(),
     });
-    Ok(open(app, doors, logs, options.grace, folder))
+    let server = open(app, doors, logs, options.grace, folder);
+    if let Some(writer) = file_writer {
+        server.tasks.spawn(writer.run());
+    }
+    Ok(server)
 }
 
 /// What clients come in by.
@@ -290,6 +299,7 @@ impl Server {
         }
         let left = until.saturating_duration_since(Instant::now());
         app.workers.stop(left.min(LEFTOVERS)).await;
+        self.logs.close();
         self.tasks.close();
         self.tasks.wait().await;
         if let Err(error) = app.store.close().await {

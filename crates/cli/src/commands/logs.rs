@@ -1,7 +1,7 @@
 //! `bungee logs`: what a function wrote, from the store and, with `-f`, as it is written.
 
 use clap::Args;
-use laptop::api::LogQuery;
+use laptop::api::{LogQuery, When};
 use model::{InvocationId, Level, LogLine, TimeSpan};
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  bungee logs hello -f --level warn\n  bungee logs hello --since 10m --json"
+    after_help = "Example:\n  bungee logs hello -f --level warn\n  bungee logs hello --since 10m --json\n  bungee logs hello --grep \"not found\" --since 2026-11-21 --until 2026-11-22"
 )]
 pub struct Logs {
     /// The function, as NAME or PROJECT/NAME
@@ -25,9 +25,15 @@ pub struct Logs {
     /// Go on with what is written from now on, until interrupted
     #[arg(long, short)]
     follow: bool,
-    /// Not older than this, like `10m`
-    #[arg(long, value_name = "SPAN")]
-    since: Option<TimeSpan>,
+    /// Not older than this: `10m`, or a time like `2026-11-21T09:00:00Z`
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    since: Option<When>,
+    /// Not newer than this, given likewise
+    #[arg(long, value_name = "WHEN", value_parser = when, conflicts_with = "follow")]
+    until: Option<When>,
+    /// With this text in it; letters in either case
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
     /// Of this invocation only
     #[arg(long, value_name = "ID")]
     invocation: Option<InvocationId>,
@@ -46,6 +52,8 @@ impl Logs {
         let function = connection::function(&client, &door.global, &self.function).await?;
         let query = LogQuery {
             since: self.since,
+            until: self.until,
+            contains: self.grep,
             level: self.level,
             invocation: self.invocation,
             limit: Some(self.limit),
@@ -62,6 +70,21 @@ impl Logs {
         }
         Ok(Exit::Done)
     }
+}
+
+/// A moment as people write it: a span before now, a time, or a day; without a zone it is UTC, as what `logs` prints.
+fn when(text: &str) -> Result<When, String> {
+    if let Ok(span) = text.parse::<TimeSpan>() {
+        return Ok(When::Ago(span));
+    }
+    let at = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let local = text.parse::<jiff::civil::DateTime>()?;
+        Ok(local.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
+    });
+    at.map(|at| When::At(at.to_string()))
+        .map_err(|_: jiff::Error| {
+            "a span like `10m`, or a time like `2026-11-21T09:00:00Z`".to_owned()
+        })
 }
 
 /// Colour of a level; the word stands beside it.
@@ -93,6 +116,20 @@ fn render(line: &LogLine, palette: Palette) -> String {
 mod tests {
     use super::*;
     use model::{FunctionId, Name, Timestamp, VersionNumber};
+
+    #[test]
+    fn a_moment_is_a_span_a_time_or_a_day() {
+        assert_eq!(when("10m"), Ok(When::Ago(TimeSpan::seconds(600))));
+        for (text, time) in [
+            ("2026-11-21T09:00:00Z", "2026-11-21T09:00:00Z"),
+            ("2026-11-21T10:00:00+01:00", "2026-11-21T09:00:00Z"),
+            ("2026-11-21 09:00", "2026-11-21T09:00:00Z"),
+            ("2026-11-21", "2026-11-21T00:00:00Z"),
+        ] {
+            assert_eq!(when(text), Ok(When::At(time.into())), "{text}");
+        }
+        assert!(when("yesterday").is_err());
+    }
 
     #[test]
     fn a_line_tells_when_how_loud_who_and_what() {

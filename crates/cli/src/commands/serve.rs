@@ -44,6 +44,9 @@ pub struct Serve {
     /// Ask everybody for a token, on loopback too: do this behind a proxy
     #[arg(long)]
     require_token: bool,
+    /// Also write what functions log to logs/DATE.jsonl in the data folder, as `logs --json` shows it
+    #[arg(long)]
+    log_jsonl: bool,
     /// How long work in flight may go on after the first signal
     #[arg(long, value_name = "SPAN", default_value = "30s")]
     grace: TimeSpan,
@@ -83,6 +86,7 @@ impl Serve {
             socket: self.socket,
             home_project: home.clone(),
             require_token: self.require_token,
+            log_jsonl: self.log_jsonl,
             grace: self.grace.duration(),
             limits: limits(&self.limited)?,
             inspect: None,

@@ -1,6 +1,7 @@
 //! Log lines as they stream in, one JSON object per line.
 
 use model::{InvocationId, Level, LogLine, TimeSpan};
+use percent_encoding::NON_ALPHANUMERIC;
 use reqwest::Response;
 
 use super::ApiError;
@@ -8,11 +9,33 @@ use super::ApiError;
 /// Longest line that is believed: 256 KiB of logs per invocation, escaped at worst sixfold.
 const LINE_MAX: usize = 2 << 20;
 
+/// A moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// So long ago.
+    Ago(TimeSpan),
+    /// A time as RFC 3339 writes it.
+    At(String),
+}
+
+impl When {
+    fn text(&self) -> String {
+        match self {
+            When::Ago(span) => span.0.to_string(),
+            When::At(time) => time.clone(),
+        }
+    }
+}
+
 /// Which lines of a function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogQuery {
     /// Not older than this.
-    pub since: Option<TimeSpan>,
+    pub since: Option<When>,
+    /// Not newer than this.
+    pub until: Option<When>,
+    /// With this somewhere in the text; ASCII letters in either case.
+    pub contains: Option<String>,
     /// At least this loud.
     pub level: Option<Level>,
     /// Of this invocation only.
@@ -24,10 +47,12 @@ pub struct LogQuery {
 }
 
 impl LogQuery {
-    /// As a query string; no value of it needs escaping.
+    /// As a query string.
     pub(super) fn text(&self) -> String {
         let pairs = [
-            ("since", self.since.map(|since| since.0.to_string())),
+            ("since", self.since.as_ref().map(When::text)),
+            ("until", self.until.as_ref().map(When::text)),
+            ("contains", self.contains.clone()),
             ("level", self.level.map(|level| level.to_string())),
             ("invocation", self.invocation.map(|id| id.to_string())),
             ("limit", self.limit.map(|limit| limit.to_string())),
@@ -37,7 +62,10 @@ impl LogQuery {
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)));
         let parts: Vec<String> = given
-            .map(|(name, value)| format!("{name}={value}"))
+            .map(|(name, value)| {
+                let value = percent_encoding::utf8_percent_encode(&value, NON_ALPHANUMERIC);
+                format!("{name}={value}")
+            })
             .collect();
         parts.join("&")
     }

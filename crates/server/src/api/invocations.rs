@@ -51,6 +51,20 @@ fn value<T: std::str::FromStr>(
     })
 }
 
+/// A moment of a query: milliseconds before now, or a time as RFC 3339 writes it.
+fn moment(
+    asked: &HashMap<String, String>,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Failure> {
+    if let Some(at) = asked.get(key).and_then(|text| text.parse().ok()) {
+        let at: jiff::Timestamp = at;
+        return Ok(Some(Timestamp(at.as_millisecond())));
+    }
+    let ago = value::<i64>(asked, key)?;
+    Ok(ago.map(|ago| Timestamp(now.0.saturating_sub(ago))))
+}
+
 fn flag(asked: &HashMap<String, String>, key: &str) -> bool {
     asked
         .get(key)
@@ -104,10 +118,11 @@ pub(crate) async fn logs(
 ) -> Answer<Response> {
     let id = known(&app, &project, &function).await?;
     let default = LogFilter::default();
-    let since = value::<i64>(&asked, "since")?;
     let now = Invocation::now(&app.journal);
     let filter = LogFilter {
-        since: since.map(|ago| Timestamp(now.0.saturating_sub(ago))),
+        since: moment(&asked, "since", now)?,
+        until: moment(&asked, "until", now)?,
+        contains: asked.get("contains").cloned(),
         at_least: value(&asked, "level")?.unwrap_or(default.at_least),
         invocation: value(&asked, "invocation")?,
         limit: value(&asked, "limit")?.unwrap_or(default.limit),

@@ -52,6 +52,10 @@ pub struct Invocations {
 pub struct LogFilter {
     /// Not older than this.
     pub since: Option<Timestamp>,
+    /// Not newer than this.
+    pub until: Option<Timestamp>,
+    /// With this somewhere in the text; ASCII letters in either case.
+    pub contains: Option<String>,
     /// At least this loud.
     pub at_least: Level,
     /// Of this invocation only.
@@ -66,6 +70,8 @@ impl Default for LogFilter {
     fn default() -> LogFilter {
         LogFilter {
             since: None,
+            until: None,
+            contains: None,
             at_least: Level::Trace,
             invocation: None,
             limit: 1000,
@@ -272,6 +278,13 @@ async fn lines(
     }
     if let Some(since) = filter.since {
         sql.push(" AND at >= ").push_bind(since.0);
+    }
+    if let Some(until) = filter.until {
+        sql.push(" AND at <= ").push_bind(until.0);
+    }
+    if let Some(text) = filter.contains {
+        sql.push(" AND instr(lower(text), lower(").push_bind(text);
+        sql.push(")) > 0");
     }
     if let Some(id) = filter.invocation {
         sql.push(" AND invocation = ").push_bind(id_bytes(id));
