@@ -159,7 +159,8 @@ pub fn refill(house: &Arc<House>, command: &Command, role: Role) {
         if tokio::time::timeout(SETTLE, stopped).await.is_ok() {
             return;
         }
-        while count(&house.spares.lock(), &recipe) < KEPT {
+        // A spare that is booted while the house stops is not kept: the count would never be reached.
+        while !house.stopping.is_cancelled() && count(&house.spares.lock(), &recipe) < KEPT {
             if let Err(error) = boot_one(&house, &recipe, role).await {
                 tracing::debug!(%error, "cannot boot a spare worker");
                 return;
