@@ -21,10 +21,10 @@ pub use failure::{ErrorType, Failure, HandlerFault};
 pub use invocation::{InvocationId, Level, LogLine, Outcome, Record, Trigger};
 pub use limits::{LimitError, Limits};
 pub use name::{FunctionId, Name, NameError, RESERVED_NAMES};
-pub use route::{Method, Params, Route, RouteError, RouteTable, Target, is_server_path};
 pub use pool::{
     PoolView, Reason, STRESSED_WAIT, Step, Wear, WorkerState, is_worn, next_step, patience,
 };
+pub use route::{Method, Params, Route, RouteError, RouteTable, Target, is_server_path};
 pub use settings::{
     Auth, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,
 };

@@ -88,7 +88,7 @@ impl IntoResponse for ApiError {
 }
 
 /// First path parts that the product names and that are not built yet.
-const LATER: [&str; 10] = [
+const LATER: [&str; 9] = [
     "api",
     "_functions",
     "2015-03-31",
