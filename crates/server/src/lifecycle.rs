@@ -8,7 +8,7 @@ use std::{
 };
 
 use model::{Clock, LogLine};
-use store::{DataFolder, Store};
+use store::{DataFolder, Store, Token};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{Mutex, Semaphore, broadcast, mpsc},
@@ -68,20 +68,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let tokens = store.tokens().await?;
-    let wide = options
-        .listen
-        .iter()
-        .find(|addr| !addr.ip().to_canonical().is_loopback());
-    if let Some(addr) = wide
-        && tokens.is_empty()
-    {
-        return Err(StartError::NeedsToken {
-            addr: *addr,
-            data_dir,
-        });
-    }
-    let access = Access::new(tokens, wide.is_none() && !options.require_token);
+    let access = access(&options, store.tokens().await?, &data_dir)?;
     let doors = Doors::open(&options, &data_dir).await?;
     let (files, file_writer) = options
         .log_jsonl
@@ -139,6 +126,26 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         server.tasks.spawn(writer.run());
     }
     Ok(server)
+}
+
+/// Who may do what. Without a token, only loopback may be listened on.
+fn access(options: &Options, tokens: Vec<Token>, data_dir: &Path) -> Result<Access, StartError> {
+    let wide = options
+        .listen
+        .iter()
+        .find(|addr| !addr.ip().to_canonical().is_loopback());
+    if let Some(addr) = wide
+        && tokens.is_empty()
+    {
+        return Err(StartError::NeedsToken {
+            addr: *addr,
+            data_dir: data_dir.to_owned(),
+        });
+    }
+    Ok(Access::new(
+        tokens,
+        wide.is_none() && !options.require_token,
+    ))
 }
 
 /// What clients come in by.
