@@ -128,24 +128,20 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     Ok(server)
 }
 
-/// Who may do what. Without a token, only loopback may be listened on.
+/// Who may come in. An address that other machines reach asks for a token, so there must be one.
 fn access(options: &Options, tokens: Vec<Token>, data_dir: &Path) -> Result<Access, StartError> {
-    let wide = options
-        .listen
-        .iter()
-        .find(|addr| !addr.ip().to_canonical().is_loopback());
-    if let Some(addr) = wide
-        && tokens.is_empty()
-    {
-        return Err(StartError::NeedsToken {
+    let mut listen = options.listen.iter();
+    let wide = listen.find(|addr| !addr.ip().to_canonical().is_loopback());
+    match wide {
+        Some(addr) if tokens.is_empty() => Err(StartError::NeedsToken {
             addr: *addr,
             data_dir: data_dir.to_owned(),
-        });
+        }),
+        _ => Ok(Access::new(
+            tokens,
+            wide.is_none() && !options.require_token,
+        )),
     }
-    Ok(Access::new(
-        tokens,
-        wide.is_none() && !options.require_token,
-    ))
 }
 
 /// What clients come in by.
