@@ -75,7 +75,13 @@ fn every_operation_answers_as_openapi_json_describes_it() {
     let served = checked.ask("GET /openapi.json", "", None).json();
     let is_the_file = served == checked.description.document;
     assert!(is_the_file, "another description is served");
-    for path in ["/health", "/health/live", "/health/ready", "/v1/server"] {
+    for path in [
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/v1/server",
+    ] {
         checked.ask(&format!("GET {path}"), "", None);
     }
     checked.ask("GET /v1/projects/{project}/functions", "", None);
