@@ -172,7 +172,8 @@ fn a_server_that_requires_tokens_is_closed_from_the_start() {
 #[test]
 fn a_wide_address_without_a_token_ends_with_3() {
     let said = House::serve().flag("--listen").flag("0.0.0.0:0").refuses();
-    said.ends(3).says("token");
+    said.ends(3)
+        .says("bungee token create --role admin --data-dir ");
 }
 
 #[test]

@@ -140,7 +140,10 @@ fn deleting_one_function_keeps_the_bundle_of_another() {
 fn delete_lets_what_is_in_flight_end_and_takes_nothing_new() {
     let house = slow();
     let mut wire = begin(&house, "second");
-    let mut delete = house.command(&["delete", "f"]).spawn().expect("it starts");
+    let mut delete = house
+        .command(&["delete", "f", "--quiet"])
+        .spawn()
+        .expect("it starts");
     until("it is not found any more", || {
         house.get("/functions/f/now").status == 404
     });
@@ -294,6 +297,48 @@ fn weights_share_the_calls_between_two_versions() {
 }
 
 #[test]
+fn each_side_of_an_alias_has_workers_of_its_own() {
+    let source = |word: &str| format!("export default () => new Response('{word}')");
+    let house = House::serve()
+        .function("f", |f| f.bun().web(source("one")))
+        .start();
+    house.save("src/f.js", &source("two"));
+    house.deploy().ok();
+    until("the workers of v1 end", || house.bun_workers().is_empty());
+    house.cli(&["alias", "f", "current", "v1=50", "v2=50"]).ok();
+    let two = count(&house, "two", 40);
+    assert!((1..40).contains(&two), "{two} of 40 met v2");
+    let before = house.bun_workers();
+    let info = house.cli(&["info", "f", "--json"]).ok().json();
+    assert_eq!(info["workers"]["idle"], 2, "{info}");
+    // A version that stays keeps its workers, whatever becomes of the other one.
+    house.cli(&["alias", "f", "current", "v2"]).ok();
+    until("the other side's workers end", || {
+        house.cli(&["info", "f", "--json"]).ok().json()["workers"]["idle"] == 1
+    });
+    assert_eq!(house.get("/functions/f").ok(), "two");
+    let mut after = house.bun_workers();
+    after.retain(|worker| before.contains(worker));
+    assert!(!after.is_empty(), "{before:?}");
+}
+
+#[test]
+fn one_alias_too_many_is_refused_by_its_limit() {
+    let house = House::serve()
+        .flag("--limit")
+        .flag("aliases=2")
+        .function("f", |f| f.web("export default () => new Response('one')"))
+        .start();
+    house.cli(&["alias", "f", "live", "v1"]).ok();
+    let said = house.cli(&["alias", "f", "more", "v1"]).ends(2);
+    assert!(said.stderr.contains("the limit `aliases`"), "{said:?}");
+    house
+        .cli(&["alias", "f", "live", "v1"])
+        .ok()
+        .says("already");
+}
+
+#[test]
 fn rollback_takes_weights_back_and_forth() {
     let house = worded(&["one", "two"]);
     house.cli(&["alias", "f", "current", "v2=90", "v1=10"]).ok();
@@ -309,7 +354,7 @@ fn rollback_takes_weights_back_and_forth() {
         json!({"version": "v1", "weight": 10})
     );
     // A deployment of what is there already is a change all the same: it takes the weights away.
-    house.deploy().ok();
+    house.deploy().ok().says("is at v2 alone, without weights");
     assert_eq!(
         aliases(&house)["current"],
         json!([{"version": "v2", "weight": 100}])

@@ -37,6 +37,8 @@ pub struct Limits {
     pub workers: u32,
     /// Most `concurrency` that a function may ask for.
     pub concurrency: u32,
+    /// Most aliases of one function, `current` among them: each may hold workers of its own.
+    pub aliases: u32,
     /// Request line and headers together.
     pub header_block: ByteSize,
     /// A client has this long to send its request head.
@@ -78,6 +80,7 @@ impl Default for Limits {
             queue_depth: 100_000,
             workers: 1000,
             concurrency: 1000,
+            aliases: 100,
             header_block: ByteSize(64 << 10),
             header_read: TimeSpan::seconds(10),
             body_idle: TimeSpan::seconds(30),

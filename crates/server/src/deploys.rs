@@ -314,6 +314,7 @@ impl Deploys {
         target: AliasTarget,
     ) -> Result<Activated, Failure> {
         let fail = |error: StoreError| store_failure(&error);
+        self.check_room(id, alias).await?;
         let overrides = self.store.env(id).await.map_err(fail)?;
         let mut fresh = Pools::new();
         for part in target.parts() {
@@ -337,6 +338,19 @@ impl Deploys {
             previous: change.previous.map(|target| target.first()),
             changed: change.changed,
         })
+    }
+
+    /// Refuses one alias too many.
+    async fn check_room(&self, id: &FunctionId, alias: &Alias) -> Result<(), Failure> {
+        let aliases = self.store.aliases(id).await;
+        let aliases = aliases.map_err(|error| store_failure(&error))?;
+        let limit = self.limits.aliases;
+        if aliases.contains_key(&alias.0) || aliases.len() < limit as usize {
+            return Ok(());
+        }
+        let message = format!("`{id}` has {limit} aliases, the limit `aliases`");
+        Err(Failure::new(ErrorType::BadRequest, message)
+            .hint(format!("`bungee alias {id} ALIAS --delete` makes room")))
     }
 
     /// The settings with which a version would be served, if this server can.

@@ -164,6 +164,9 @@ fn print(door: &Door, deployed: &[Deployed]) -> Result<(), Stop> {
         let took = table::micros(u64::try_from(one.took.as_micros()).unwrap_or(u64::MAX));
         let note = match (one.changed, one.created, one.previous) {
             (false, _, _) => format!("{function} is at {} already: nothing changed", one.version),
+            (true, _, Some(previous)) if previous == one.version => {
+                format!("{function} is at {previous} alone, without weights, in {took}")
+            }
             (true, false, Some(previous)) => {
                 format!(
                     "{function} went from {previous} back to {}, which is the same, in {took}",
