@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bungee" / "tools"
 NPM_PACKAGES = {"bun": "bun@1.4.5", "workerd": "workerd@1.20261117.1"}
-DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}
+DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "node": "nodejs"}
 
 
 def install(needed):
@@ -129,6 +129,12 @@ def bun_by_hand(handler, unix=False):
     where = processes.folder() / "bun.sock" if unix else processes.free_port()
     process = start([find("bun"), HERE / "peers" / "serve.ts", handler, where])
     return Peer("bun", where, process)
+
+
+def node_by_hand(script):
+    """Node with a server of ours, and nothing around it."""
+    port = processes.free_port()
+    return Peer("node", port, start([find("node"), HERE / "peers" / script, str(port)]))
 
 
 def workerd():

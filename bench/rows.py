@@ -95,6 +95,20 @@ def hello(bench):
     stop(behind, *list(targets.values())[1:])
 
 
+def node(bench):
+    targets = {
+        "bungee": bench.bungee.function("hello-node"),
+        "raw node http": peers.node_by_hand("node_raw.js"),
+        "eager Request shim": peers.node_by_hand("node_eager.js"),
+    }
+    for target in targets.values():
+        wrk(target.url(), 16, 1)
+    results = rounds(targets, bench.rate(16), bench.turns)
+    for peer, goal in (("raw node http", 0.6), ("eager Request shim", 2)):
+        yield at_least("hello, Node worker, 16 clients", results, peer, goal)
+    stop(*list(targets.values())[1:])
+
+
 def stop(*running):
     for peer in running:
         processes.stop(peer.process)
@@ -350,11 +364,12 @@ def server(bench):
 
 
 ALL = {
-    row.__name__: row for row in (hello, cpu, echo, socket, isolate, overshoot, cold, overload, sleep, server)
+    row.__name__: row for row in (hello, node, cpu, echo, socket, isolate, overshoot, cold, overload, sleep, server)
 }
 # What each row needs besides our own server.
 TOOLS = {
-    "hello": ["nginx", "wrk", "bun"], "cpu": ["nginx", "wrk", "bun"], "echo": ["wrk", "bun"], "socket": ["bun"],
+    "hello": ["nginx", "wrk", "bun"], "node": ["wrk", "bun", "node"], "cpu": ["nginx", "wrk", "bun"],
+    "echo": ["wrk", "bun"], "socket": ["bun"],
     "isolate": ["wrk", "bun", "workerd"], "overshoot": ["bun"], "cold": ["bun"], "overload": ["wrk", "bun"],
     "sleep": ["bun"], "server": ["bun"],
 }
