@@ -37,7 +37,7 @@ function tell(line) {
 /** A stack as paths, without the frames of the bootstrap and of Node: they say nothing about the function. */
 function stackOf(thrown) {
   const lines = String(thrown.stack ?? "").split("\n");
-  const isForeign = (line) => /[/\\]run[/\\]node(_web)?\.cjs:\d/.test(line) || /^\s+at .*\(?node:/.test(line);
+  const isForeign = (line) => /[/\\]run[/\\]node(_\w+)?\.cjs:\d/.test(line) || /^\s+at .*\(?node:/.test(line);
   const path = (_, path) => decodeURI(path);
   return lines.filter((line) => !isForeign(line)).map((line) => line.replace(/file:\/\/(\/[^\s:)]*)/g, path)).join("\n");
 }
