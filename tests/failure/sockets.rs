@@ -118,6 +118,38 @@ fn who_never_reads_holds_up_nobody() {
 }
 
 #[test]
+fn who_never_reads_is_cut_off_after_a_while() {
+    let house = House::serve()
+        .flag("--limit")
+        .flag("body_idle=1s")
+        .function("f", |f| f.bun().module(ROUGH))
+        .start();
+    let mut deaf = open(&house);
+    deaf.say("flood");
+    house.record("f", |record| record["outcome"] == "Cancelled");
+    drop(deaf);
+}
+
+#[test]
+fn a_socket_without_a_byte_is_closed_and_its_slot_freed() {
+    let house = House::serve()
+        .flag("--limit")
+        .flag("stream_idle=500ms")
+        .function("f", |f| {
+            f.bun().module(ROUGH).setting("workers = { max = 1 }")
+        })
+        .start();
+    let silent = open(&house);
+    let Ending::Closed(code, reason) = silent.end() else {
+        panic!("no close");
+    };
+    assert_eq!(code, 1001);
+    assert!(reason.contains("stream_idle"), "{reason}");
+    house.record("f", |record| record["outcome"] == "FunctionTimeout");
+    open(&house).close();
+}
+
+#[test]
 fn who_floods_is_held_back() {
     let house = rough("workers = { max = 2 }");
     let before = house.memory_mib();

@@ -30,6 +30,24 @@ fn server_sent_events_outlive_the_timeout() {
 }
 
 #[test]
+fn events_without_a_byte_are_broken_off() {
+    let source = "
+        export default () => new Response(new ReadableStream({ start(c) { c.enqueue('data: 1\\n\\n'); } }),
+          { headers: { 'content-type': 'text/event-stream' } });";
+    let house = House::serve()
+        .flag("--limit")
+        .flag("stream_idle=500ms")
+        .function("f", |f| f.bun().web(source))
+        .start();
+    let answer = house.get("/functions/f");
+    assert!(!answer.is_whole, "{answer:?}");
+    assert_eq!(answer.text(), "data: 1\n\n");
+    let record = house.record("f", |record| record["outcome"] == "FunctionTimeout");
+    let message = record["message"].as_str().unwrap();
+    assert!(message.contains("stream_idle"), "{message}");
+}
+
+#[test]
 fn who_stops_listening_frees_the_slot() {
     let house = events("workers = { max = 1 }");
     let mut wire = house.ask("GET", "/functions/f").open();

@@ -68,7 +68,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let access = access(&options, store.tokens().await?, &data_dir)?;
+    let access = access(&options, &store, &data_dir).await?;
     let doors = Doors::open(&options, &data_dir).await?;
     let (files, file_writer) = options
         .log_jsonl
@@ -128,19 +128,22 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     Ok(server)
 }
 
-/// Who may come in. An address that other machines reach asks for a token, so there must be one.
-fn access(options: &Options, tokens: Vec<Token>, data_dir: &Path) -> Result<Access, StartError> {
-    let mut listen = options.listen.iter();
-    let wide = listen.find(|addr| !addr.ip().to_canonical().is_loopback());
+/// Who may do what; nobody could, from other machines, while there is no token.
+async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Access, StartError> {
+    let tokens = store.tokens().await?;
+    let wide = options
+        .listen
+        .iter()
+        .find(|addr| !addr.ip().to_canonical().is_loopback());
     match wide {
         Some(addr) if tokens.is_empty() => Err(StartError::NeedsToken {
             addr: *addr,
             data_dir: data_dir.to_owned(),
         }),
-        _ => Ok(Access::new(
-            tokens,
-            wide.is_none() && !options.require_token,
-        )),
+        Some(_) | None => {
+            let is_open = wide.is_none() && !options.require_token;
+            Ok(Access::new(tokens, is_open))
+        }
     }
 }
 
