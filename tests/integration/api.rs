@@ -84,12 +84,17 @@ fn every_operation_answers_as_openapi_json_describes_it() {
     ] {
         checked.ask(&format!("GET {path}"), "", None);
     }
+    checked.ask("GET /metrics", "", None);
     checked.ask("GET /v1/projects/{project}/functions", "", None);
     checked.below("GET ", "", None);
     checked.below("POST /invoke", "", Some(json!({"a": 1})));
     checked.below("POST /invoke", "", Some(json!({"bad": true})));
     house.logged("echo", "seen");
-    checked.below("GET /logs", "?since=60000&level=info&limit=1", None);
+    checked.below(
+        "GET /logs",
+        "?since=60000&until=0&contains=SEEN&level=info&limit=1",
+        None,
+    );
     house.record("echo", |record| record["outcome"] == "HandlerError");
     checked.below("GET /invocations", "?failed=true&limit=10", None);
     checked.below("GET /invocations", "", None);
