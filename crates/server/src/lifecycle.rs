@@ -8,7 +8,7 @@ use std::{
 };
 
 use model::{Clock, LogLine};
-use store::{DataFolder, Store, Token};
+use store::{DataFolder, Store};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{Mutex, Semaphore, broadcast, mpsc},
