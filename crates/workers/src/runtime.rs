@@ -19,7 +19,10 @@ const BUN_BOOTSTRAP: &str = include_str!("bootstrap/bun.js");
 /// Node's bootstrap and what it loads, written beside it; `.cjs` whatever a `package.json` above the run folder says.
 const NODE_BOOTSTRAP: [(&str, &str); 4] = [
     ("node.cjs", include_str!("bootstrap/node.js")),
-    ("node_headers.cjs", include_str!("bootstrap/node_headers.js")),
+    (
+        "node_headers.cjs",
+        include_str!("bootstrap/node_headers.js"),
+    ),
     ("node_body.cjs", include_str!("bootstrap/node_body.js")),
     ("node_web.cjs", include_str!("bootstrap/node_web.js")),
 ];

@@ -32,6 +32,9 @@ struct ReadyFunction {
     name: Name,
     version: Option<VersionNumber>,
     url: String,
+    /// Where its debugger attaches, if one may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debugger: Option<String>,
 }
 
 /// What there is to tell.
@@ -116,6 +119,10 @@ impl<'a> Terminal<'a> {
         if self.door.printer.json {
             let functions = functions.into_iter().map(|function| ReadyFunction {
                 url: format!("{base}{}", function.url),
+                debugger: self.debuggers.as_ref().and_then(|debuggers| {
+                    let (project, name) = (function.project, function.name.clone());
+                    Some(debuggers.of(&FunctionId { project, name })?.url)
+                }),
                 name: function.name,
                 version: function.current,
             });
