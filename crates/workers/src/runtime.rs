@@ -111,6 +111,8 @@ pub fn prepare_run_dir(dir: &Path) -> io::Result<()> {
         .mode(0o700)
         .create(dir)?;
     fs::write(dir.join("bun.js"), BUN_BOOTSTRAP)?;
+    // What a spare loads to have loaded something.
+    fs::write(dir.join("blank.js"), "// @bun\n")?;
     for (name, source) in NODE_BOOTSTRAP {
         fs::write(dir.join(name), source)?;
     }

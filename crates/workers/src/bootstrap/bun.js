@@ -332,8 +332,15 @@ async function assigned() {
   return JSON.parse(text);
 }
 
-if (boot.entry === undefined) {
+/** Loads and serves something once, so that the first time is over when it counts: a fifth of what the first call waits for. */
+async function warmUp() {
   prepareContext();
+  await import("./blank.js");
+  Bun.serve({ unix: boot.socket + ".warm", fetch: () => new Response(), error: fault }).stop(true);
+}
+
+if (boot.entry === undefined) {
+  await warmUp();
   becomeFunction(await assigned());
 }
 await begin();
