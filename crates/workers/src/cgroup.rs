@@ -117,17 +117,13 @@ impl Group {
 
     /// Makes the process that `command` starts a member from birth, where the kernel can do that without making others wait:
     /// a thread that moves itself is cheap, anything else stops every fork and exit of the machine for up to 15 ms.
-    /// Says whether it did; if not, see [`Group::add`].
-    pub fn is_joined_by(&self, command: &mut Command) -> bool {
-        if self.version == Version::Two {
-            // Version 2 knows only whole processes (cgroups(7), "threaded mode").
-            return false;
-        }
-        let Ok(tasks) = fs::OpenOptions::new()
+    /// Only version 1 can: version 2 knows whole processes (cgroups(7), "threaded mode"). See [`Group::hold`].
+    pub fn be_joined_by(&self, command: &mut Command) {
+        let tasks = fs::OpenOptions::new()
             .write(true)
-            .open(self.folder.join("tasks"))
-        else {
-            return false;
+            .open(self.folder.join("tasks"));
+        let (Version::One, Ok(tasks)) = (self.version, tasks) else {
+            return;
         };
         let join = move || rustix::io::write(&tasks, b"0").map(drop).or(Ok(()));
         // SAFETY: the closure makes one plain system call and allocates nothing.
@@ -135,12 +131,16 @@ impl Group {
         unsafe {
             command.pre_exec(join);
         }
-        true
     }
 
-    /// Moves a process that runs already. Blocks, at times for 15 ms.
-    pub fn add(&self, pid: u32) {
-        if let Err(error) = fs::write(self.folder.join("cgroup.procs"), pid.to_string()) {
+    /// Makes sure that a process which runs already is a member. Blocks, at times for 15 ms.
+    pub fn hold(&self, pid: u32) {
+        let procs = self.folder.join("cgroup.procs");
+        let members = fs::read_to_string(&procs).unwrap_or_default();
+        if members.lines().any(|member| member == pid.to_string()) {
+            return;
+        }
+        if let Err(error) = fs::write(procs, pid.to_string()) {
             tracing::debug!(pid, %error, "cannot move a worker into its control group");
         }
     }

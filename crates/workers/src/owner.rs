@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, sync::oneshot, time::MissedTickBehavior};
 use crate::{
     pool::{Lease, Shared, closed, take},
     start,
-    worker::{Cause, Worker},
+    worker::{Cause, Slot, Worker},
 };
 
 /// How often idle workers are looked for, and `workers.min` is made up.
@@ -371,6 +371,9 @@ impl Owner {
 
     /// Ends workers that nobody used for `workers.idle`, and makes up `workers.min`.
     fn tend(&mut self) {
+        // Who gave up waiting sends no event.
+        self.line.retain(|waiter| !waiter.answer.is_closed());
+        self.note_crowd();
         let settings = self.shared.version.settings.clone();
         let now = self.shared.house.ticks();
         let mut spare = self.alive().saturating_sub(settings.workers_min);
@@ -398,28 +401,41 @@ impl Owner {
     /// Retires one worker that is worn: what it runs ends, what comes goes elsewhere. One at a time, so that most stay.
     fn recycle(&mut self, now: u64) {
         let limits = &self.shared.house.options.limits;
-        let workers = self
+        let workers: Vec<Arc<Worker>> = self
             .shared
             .table
             .iter()
-            .filter_map(|place| place.load_full());
-        let worn = workers
-            .filter(|worker| !worker.gate.is_closed() && !worker.is_debugged())
-            .find(|worker| {
-                let wear = Wear {
-                    age: TimeSpan(now.saturating_sub(worker.born)),
-                    invocations: worker.served.load(Relaxed),
-                    memory: ByteSize(worker.holds.load(Relaxed)),
-                    memory_max: worker.memory,
-                };
-                is_worn(&wear, limits)
-            });
-        if let Some(worker) = worn {
-            let inside = worker.gate.close();
-            self.purge();
-            if inside == 0 {
-                self.end(worker, Cause::Retired);
+            .filter_map(|place| place.load_full())
+            .collect();
+        if workers.iter().any(|worker| worker.gate.is_closed()) {
+            return;
+        }
+        let has_room = self.alive() < self.shared.version.settings.workers_max;
+        let is_replaceable = has_room || workers.len() > 1;
+        let worn = workers.into_iter().find_map(|worker| {
+            let wear = Wear {
+                age: TimeSpan(now.saturating_sub(worker.born)),
+                invocations: worker.served.load(Relaxed),
+                memory: ByteSize(worker.holds.load(Relaxed)),
+                memory_max: worker.memory,
+            };
+            if !is_worn(&wear, limits) || worker.is_debugged() {
+                return None;
             }
+            if worker.gate.close_if_empty() {
+                return Some((worker, 0));
+            }
+            // What is held open may stay so for hours, and nobody may be left to take what comes.
+            let may_retire = is_replaceable && !worker.slots.iter().any(Slot::is_held_open);
+            may_retire.then(|| {
+                let inside = worker.gate.close();
+                (worker, inside)
+            })
+        });
+        let Some((worker, inside)) = worn else { return };
+        self.purge();
+        if inside == 0 {
+            self.end(worker, Cause::Retired);
         }
     }
 

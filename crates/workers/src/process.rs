@@ -95,7 +95,6 @@ pub struct Process {
     control: OwnedFd,
     conn: Option<Box<Conn>>,
     group: Option<Group>,
-    is_joined: bool,
 }
 
 /// A process that was started, and what it says first.
@@ -129,9 +128,9 @@ pub async fn boot(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Process> {
     let groups = house.groups.as_ref();
     let group =
         groups.and_then(|groups| groups.make(&format!("w{ordinal}"), plan.role.memory).ok());
-    let is_joined = group
-        .as_ref()
-        .is_none_or(|group| group.is_joined_by(&mut command));
+    if let Some(group) = &group {
+        group.be_joined_by(&mut command);
+    }
     let mut spawned = spawn(house, command, &folder, &boot, plan.door).await?;
     let lifeline = spawned.child.stdin.take();
     Ok(Process {
@@ -144,7 +143,6 @@ pub async fn boot(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Process> {
         control: spawned.control,
         conn: spawned.conn,
         group,
-        is_joined,
     })
 }
 
@@ -188,13 +186,11 @@ impl Process {
             drain,
         }));
         house.add(&worker);
-        let (pid, is_joined) = (worker.pid, self.is_joined);
+        let pid = worker.pid;
         let group = tokio::task::spawn_blocking(move || {
             group.inspect(|group| {
                 group.limit(role.memory).ok();
-                if !is_joined {
-                    group.add(pid);
-                }
+                group.hold(pid);
             })
         });
         let (say, first_word) = oneshot::channel();

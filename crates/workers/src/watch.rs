@@ -106,6 +106,10 @@ fn expire(house: &Arc<House>, worker: &Arc<Worker>, now: u64) {
             worker.kill(Cause::Timeout(id, timeout));
         } else {
             worker.overdue.set(id).ok();
+            // Neighbours may end; what is held open gets a last deadline, or this worker would keep its place for hours.
+            let last = now + timeout.0;
+            let open = worker.slots.iter().filter(|slot| slot.is_held_open());
+            open.for_each(|slot| slot.bound_again(last));
             house.tasks.spawn(kill_if_blocked(worker.clone(), id));
         }
         slot.waker.wake();

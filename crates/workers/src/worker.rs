@@ -127,6 +127,11 @@ impl Slot {
         self.id.1.store(0, SeqCst);
     }
 
+    /// Whether an invocation holds it without a deadline: a WebSocket, or a stream of events.
+    pub fn is_held_open(&self) -> bool {
+        self.holder().is_some() && self.deadline.load(SeqCst) == 0 && !self.is_timed_out()
+    }
+
     /// From now on it may take as long as it likes; true if it was within its deadline.
     pub fn hold_open(&self) -> bool {
         self.deadline.store(0, SeqCst);
