@@ -10,7 +10,7 @@ use crate::{
 
 const ROUGH: &str = "
     export default {
-      fetch: (request, server) => server.upgrade(request) ? undefined : new Response(String(process.pid)),
+      fetch: async (request, server) => request.url.endsWith('/slow') ? await Bun.sleep(60_000) : server.upgrade(request) ? undefined : new Response(String(process.pid)),
       websocket: {
         message(ws, message) {
           if (message === 'throw') throw new RangeError('on purpose');
@@ -170,4 +170,20 @@ fn who_floods_is_held_back() {
     until("both workers are free", || {
         house.cli(&["info", "f", "--json"]).ok().json()["lifecycle"] == "IDLE"
     });
+}
+
+#[test]
+fn an_open_socket_does_not_keep_the_place_of_a_worker_that_retires() {
+    let house = rough("concurrency = 3\nworkers = { max = 1 }\ntimeout = '1s'");
+    let mut socket = open(&house);
+    house.get("/functions/f/slow").fails(504, "FunctionTimeout");
+    socket.say("hello");
+    assert_eq!(
+        socket.words(),
+        "heard",
+        "its neighbour's deadline is not its own"
+    );
+    // The worker takes nobody any more; the socket has one more second, then another worker comes.
+    house.get("/functions/f").ok();
+    assert_eq!(socket.end(), Ending::Broken);
 }
