@@ -25,7 +25,7 @@ const cases: Record<string, () => void | Promise<void>> = {
     for (;;) long.replaceAll("a", "b");
   },
   "BigInt square": () => {
-    const large = 10n ** 300000n;
+    const large = 10n ** 150000n; // squared, it still fits the engine
     for (;;) large * large;
   },
   "split, reverse, join": () => {
