@@ -68,7 +68,7 @@ impl OpenError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             OpenError::Held { .. } => {
-                Some("stop that process, or choose another folder with `--data-dir`")
+                Some("stop that process, or use another folder (`serve --data-dir DIR`)")
             }
             OpenError::NewerSchema { .. } => {
                 Some("start the newer program again; its backup copy lies beside the database")

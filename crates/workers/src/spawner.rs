@@ -2,15 +2,22 @@
 //! The parent-death signal follows the *thread* that started a child, so this thread lives as long as the pools do.
 
 use std::{
+    fs,
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::{
+        fd::{BorrowedFd, RawFd},
+        unix::process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitCode, Stdio},
     sync::{Mutex, mpsc},
     thread,
 };
 
-use rustix::process::{Pid, Signal};
+use rustix::{
+    io::FdFlags,
+    process::{Pid, Signal},
+};
 use tokio::sync::oneshot;
 
 use crate::cgroup;
@@ -28,6 +35,7 @@ pub struct Spawner {
 impl Spawner {
     /// Starts the thread, and the sentinel from our own `program`.
     pub fn start(program: &Path, groups: Option<&Path>) -> io::Result<Spawner> {
+        keep_to_ourselves()?;
         let (orders, inbox) = mpsc::channel::<Order>();
         thread::Builder::new()
             .name("spawner".into())
@@ -100,6 +108,27 @@ impl Drop for Spawner {
     }
 }
 
+/// Whoever started us may have left descriptors open that our children must not inherit: from now on none of them does.
+fn keep_to_ourselves() -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<RawFd>().ok())
+        else {
+            continue;
+        };
+        if number <= 2 {
+            continue;
+        }
+        // SAFETY: the descriptor is only marked. One that was closed meanwhile, as that of this very listing will be, is an error that is ignored.
+        #[expect(unsafe_code, reason = "what others opened has no owner here")]
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC).ok();
+    }
+    Ok(())
+}
+
 /// Asks the kernel to kill the child when the starting thread dies, and checks that it was not too late.
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
@@ -148,4 +177,18 @@ pub fn run_sentinel() -> ExitCode {
         cgroup::remove_all(&folder);
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_descriptor_of_whoever_started_us_is_inherited() {
+        let file = fs::File::open("/dev/null").unwrap();
+        let inherited = rustix::io::dup(&file).unwrap();
+        assert_eq!(rustix::io::fcntl_getfd(&inherited), Ok(FdFlags::empty()));
+        keep_to_ourselves().unwrap();
+        assert_eq!(rustix::io::fcntl_getfd(&inherited), Ok(FdFlags::CLOEXEC));
+    }
 }

@@ -42,11 +42,14 @@ function stackOf(thrown) {
   return lines.filter((line) => !isForeign(line)).map((line) => line.replace(/file:\/\/(\/[^\s:)]*)/g, path)).join("\n");
 }
 
+/** What is kept of a message or a stack: the server reads 1 MiB of a fault at most. */
+const cut = (text) => (text.length > 65536 ? `${text.slice(0, 65536)}…` : text);
+
 /** Any thrown value in the shape of a fault. */
 function describe(thrown) {
   if (thrown instanceof Error || (thrown && typeof thrown === "object" && typeof thrown.stack === "string")) {
     const errorType = String(thrown.name || thrown.constructor?.name || "Error");
-    return { errorType, message: String(thrown.message ?? ""), stack: stackOf(thrown) };
+    return { errorType, message: cut(String(thrown.message ?? "")), stack: cut(stackOf(thrown)) };
   }
   return { errorType: "Error", message: typeof thrown === "string" ? thrown : format(thrown) };
 }
