@@ -149,8 +149,12 @@ impl Limits {
         } else {
             value.into()
         };
-        *self = serde_json::from_value(Value::Object(all))
+        let changed: Limits = serde_json::from_value(Value::Object(all))
             .map_err(|error| refused(&error.to_string()))?;
+        if changed.worker_memory > 100 {
+            return Err(refused("it is a percentage"));
+        }
+        *self = changed;
         Ok(())
     }
 }
@@ -179,6 +183,7 @@ mod tests {
             ("workers", "0", "more than zero"),
             ("event", "0MB", "more than zero"),
             ("connections", "99999999999", "invalid value"),
+            ("worker_memory", "200", "percentage"),
         ] {
             assert!(says(name, value).contains(why), "{}", says(name, value));
         }

@@ -167,13 +167,17 @@ impl SettingsPatch {
             handler: self.handler.clone(),
             runtime: self.runtime.unwrap_or(Runtime::Isolate),
             routes: self.routes.clone().unwrap_or_default(),
-            timeout: self.timeout.unwrap_or(TimeSpan::seconds(30)),
+            timeout: self
+                .timeout
+                .unwrap_or(TimeSpan::seconds(30).min(limits.timeout)),
             memory: self.memory.unwrap_or(ByteSize::mebibytes(256)),
             concurrency: self.concurrency.unwrap_or(1),
             workers_min: workers.min.unwrap_or(0),
-            workers_max: workers.max.unwrap_or(10.max(workers.min.unwrap_or(0))),
+            workers_max: workers
+                .max
+                .unwrap_or(limits.workers.min(10).max(workers.min.unwrap_or(0))),
             workers_idle: workers.idle.unwrap_or(TimeSpan::seconds(300)),
-            queue_depth: queue.depth.unwrap_or(1000),
+            queue_depth: queue.depth.unwrap_or(limits.queue_depth.min(1000)),
             queue_wait: queue.wait.unwrap_or(TimeSpan::seconds(10)),
             env: self.env.clone().unwrap_or_default(),
             auth: self.auth.unwrap_or(Auth::Token),

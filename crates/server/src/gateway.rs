@@ -29,6 +29,22 @@ use crate::{
     sockets::Relay,
 };
 
+/// What every runtime can read and show to a handler; each has some more, and calls the rest broken.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
+/// A method as it may be said again.
+fn shown(method: &Method) -> String {
+    method.as_str().chars().take(32).collect()
+}
+
 /// One connection's caller.
 pub(crate) struct Visitor {
     pub app: Arc<App>,
@@ -209,6 +225,15 @@ impl Visitor {
             let access = &self.app.access;
             access.check_function(auth, self.peer, &parts.headers, arrived)
         };
+        if !METHODS.contains(&parts.method) {
+            let message = format!(
+                "`{}` is no method that functions are called with",
+                shown(&parts.method)
+            );
+            let names: Vec<&str> = METHODS.iter().map(Method::as_str).collect();
+            return Err(Failure::new(ErrorType::BadRequest, message)
+                .hint(format!("use one of {}", names.join(", "))));
+        }
         if marks.alias.is_some() {
             check(Auth::Token)?;
             return serving.choose(marks.alias.as_deref(), marks.id);

@@ -116,7 +116,13 @@ impl<'u> Unpacked<'u> {
         let parents = Path::new(&listed.path).ancestors().skip(1);
         self.folders.extend(parents.map(Path::to_owned));
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(fail)?;
+            fs::create_dir_all(folder).map_err(|cause| match cause.kind() {
+                // A file of the archive lies where this one needs a folder.
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                    UnpackError::Manifest(ManifestError::Twice(listed.path.clone()))
+                }
+                _ => fail(cause),
+            })?;
         }
         let mut file = match new_file(&path, listed.executable) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -13,6 +13,11 @@ const { Headers, isOneOf, owned } = require("./node_headers.cjs");
 /** Node's own request in the place of a received one; it takes the body along. */
 let wholeOf;
 
+function hasBody({ method, headers }) {
+  if (method === "GET" || method === "HEAD") return false;
+  return headers["transfer-encoding"] !== undefined || headers["content-length"] > 0;
+}
+
 /** A request as node:http received it. Made for each, so it holds two references and makes the rest when it is asked. */
 class Received extends Message {
   #incoming;
@@ -21,7 +26,7 @@ class Received extends Message {
   #signal;
 
   constructor(incoming, outgoing) {
-    super(incoming.method === "GET" || incoming.method === "HEAD" ? null : incoming);
+    super(hasBody(incoming) ? incoming : null);
     this.#incoming = incoming;
     this.#outgoing = outgoing;
   }
@@ -36,12 +41,6 @@ class Received extends Message {
 
   get headers() {
     return (this.#headers ??= Headers.received(this.#incoming.headers));
-  }
-
-  get body() {
-    const { headers } = this.#incoming;
-    const isEmpty = headers["transfer-encoding"] === undefined && !(headers["content-length"] > 0);
-    return isEmpty ? null : super.body;
   }
 
   /** Aborts when the caller leaves before the answer is whole. */
