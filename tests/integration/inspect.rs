@@ -287,6 +287,12 @@ fn a_web_page_may_not_debug() {
         .header("origin", "http://127.0.0.1:8080")
         .send();
     assert_eq!(answer.status, 403, "{answer:?}");
+    let answer = crate::knock::Ask::new(address, "GET", "/json/list")
+        .header("sec-fetch-site", "cross-site")
+        .send();
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let answer = crate::knock::Ask::new(address, "GET", "/node").send();
+    assert_eq!(answer.status, 400, "{answer:?}");
     let list = crate::knock::Ask::new(address, "GET", "/json/list").send();
     assert!(list.ok().contains("webSocketDebuggerUrl"), "{list:?}");
 }

@@ -264,16 +264,35 @@ async fn pass(port: &Port, mut client: TcpStream) -> io::Result<()> {
             "503 Service Unavailable\r\n\r\nthe function has no worker; does its module load?\n";
         return refuse(&mut client, refusal).await;
     };
-    // Lists are asked for by whoever looks around; only a WebSocket is a debugger.
-    let _attached = (!request.is_list).then(|| Attached::to(&worker));
     let (upstream, path): (Box<dyn Stream>, &str) = match &inspector {
         Inspector::Socket(socket) => (Box::new(UnixStream::connect(socket).await?), "/"),
         Inspector::Tcp(address, path) => (Box::new(TcpStream::connect(address).await?), path),
     };
     let mut upstream = upstream;
+    // Lists are asked for by whoever looks around; only a WebSocket is a debugger.
+    if request.is_list {
+        upstream.write_all(&request.listing()).await?;
+        return pass_list(&mut client, &mut upstream).await;
+    }
+    let _attached = Attached::to(&worker);
     upstream.write_all(&request.asking(path)).await?;
     copy_bidirectional(&mut client, &mut upstream).await?;
     Ok(())
+}
+
+/// Passes one answer on and no more: a second request on the same connection would reach the inspector unread.
+async fn pass_list(client: &mut TcpStream, upstream: &mut Box<dyn Stream>) -> io::Result<()> {
+    let answer = read_head(upstream).await?;
+    let (head, body) = answer.split_at(head_end(&answer).unwrap_or(answer.len()));
+    let head = std::str::from_utf8(head).map_err(|_| io::ErrorKind::InvalidData)?;
+    let length = headers(head).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    // Without a length the answer ends with the connection.
+    let length = length.map_or(Ok(u64::MAX), |(_, value)| value.parse());
+    let length = length.map_err(|_| io::ErrorKind::InvalidData)?;
+    client.write_all(closing(head).as_bytes()).await?;
+    let mut body = body.chain(upstream).take(length);
+    tokio::io::copy(&mut body, client).await?;
+    client.shutdown().await
 }
 
 async fn refuse(client: &mut TcpStream, refusal: &str) -> io::Result<()> {
@@ -324,62 +343,100 @@ impl Port {
     }
 }
 
-/// Reads up to the end of a request's head; what follows belongs to the connection.
-async fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+/// Reads up to the end of a message's head; what follows belongs to the connection.
+async fn read_head(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        if head.len() > HEAD_MAX || client.read_buf(&mut head).await? == 0 {
+    while head_end(&head).is_none() {
+        if head.len() > HEAD_MAX || from.read_buf(&mut head).await? == 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
     Ok(head)
 }
 
+/// Where a head ends, its empty line included.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    let at = bytes.windows(4).position(|end| end == b"\r\n\r\n")?;
+    Some(at + 4)
+}
+
+/// Names and values in a head.
+fn headers(head: &str) -> impl Iterator<Item = (&str, &str)> {
+    let fields = head.split("\r\n").skip(1);
+    let fields = fields.filter_map(|field| field.split_once(':'));
+    fields.map(|(name, value)| (name.trim(), value.trim()))
+}
+
+/// The same head, of a message after which the connection closes.
+fn closing(head: &str) -> String {
+    let mut closing = head.split("\r\n").next().unwrap_or_default().to_owned();
+    for (name, value) in headers(head) {
+        if !["connection", "keep-alive"].contains(&name.to_ascii_lowercase().as_str()) {
+            closing.push_str(&format!("\r\n{name}: {value}"));
+        }
+    }
+    closing + "\r\nConnection: close\r\n\r\n"
+}
+
 /// A debugger's request.
 struct Request<'h> {
     method: &'h [u8],
-    path: &'h [u8],
     /// The rest, from the space behind the path on.
     rest: &'h [u8],
+    head: &'h str,
     /// Whether it asks for Node's list of what can be debugged.
     is_list: bool,
 }
 
 impl<'h> Request<'h> {
     /// Reads a head. A web page is refused: the path is known, so any page could attach and run what it likes.
-    fn read(head: &'h [u8]) -> Result<Request<'h>, &'static str> {
+    fn read(bytes: &'h [u8]) -> Result<Request<'h>, &'static str> {
         let bad = "400 Bad Request\r\n\r\nthis is no request of a debugger\n";
-        let mut parts = head.splitn(3, |byte| *byte == b' ');
+        let end = head_end(bytes).ok_or(bad)?;
+        let head = std::str::from_utf8(&bytes[..end]).map_err(|_| bad)?;
+        let mut parts = head.splitn(3, ' ');
         let (Some(method), Some(path), Some(_)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(bad);
         };
-        let text = std::str::from_utf8(head).map_err(|_| bad)?;
-        let mut lines = text.split("\r\n").skip(1);
-        let is_foreign = lines.any(|line| {
-            let Some((name, value)) = line.split_once(':') else {
-                return false;
-            };
-            name.eq_ignore_ascii_case("origin") && !value.trim().starts_with("devtools://")
-        });
-        if is_foreign {
+        if is_of_a_page(head) {
             return Err("403 Forbidden\r\n\r\nweb pages may not debug functions\n");
         }
+        let is_websocket = headers(head).any(|(name, value)| {
+            name.eq_ignore_ascii_case("upgrade") && value.eq_ignore_ascii_case("websocket")
+        });
+        let is_list = !is_websocket && method == "GET" && path.starts_with("/json");
+        if !is_websocket && !is_list {
+            return Err(bad);
+        }
         Ok(Request {
-            method,
-            path,
-            rest: &head[method.len() + path.len() + 1..],
-            is_list: path.starts_with(b"/json"),
+            method: method.as_bytes(),
+            rest: &bytes[method.len() + path.len() + 1..],
+            head,
+            is_list,
         })
     }
 
     /// The same request, for this path of the inspector.
     fn asking(&self, path: &str) -> Vec<u8> {
-        let path = if self.is_list {
-            self.path
-        } else {
-            path.as_bytes()
-        };
-        [self.method, b" ", path, self.rest].concat()
+        [self.method, b" ", path.as_bytes(), self.rest].concat()
+    }
+
+    /// The same request, as the only one of its connection.
+    fn listing(&self) -> Vec<u8> {
+        closing(self.head).into_bytes()
+    }
+}
+
+/// Whether a browser sent this for a web page. Its own tools have an origin of theirs, and what is typed into it none.
+fn is_of_a_page(head: &str) -> bool {
+    let value = |wanted: &str| {
+        let mut found = headers(head).filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.next().map(|(_, value)| value)
+    };
+    match (value("origin"), value("sec-fetch-site")) {
+        (Some(origin), _) => !origin.starts_with("devtools://"),
+        (None, Some(site)) => !site.eq_ignore_ascii_case("none"),
+        (None, None) => false,
     }
 }
 
@@ -389,19 +446,51 @@ mod tests {
 
     #[test]
     fn a_debugger_s_request_goes_to_the_inspector_s_own_path() {
-        let head = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:9229\r\n\r\n";
-        let asked = Request::read(head).ok().unwrap().asking("/id");
-        assert_eq!(asked, b"GET /id HTTP/1.1\r\nHost: 127.0.0.1:9229\r\n\r\n");
-        let list = b"GET /json/list HTTP/1.1\r\n\r\n";
-        assert_eq!(Request::read(list).ok().unwrap().asking("/id"), list);
+        let head = b"GET /json-of HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+        let request = Request::read(head).ok().unwrap();
+        assert!(!request.is_list);
+        let asked = request.asking("/id");
+        assert_eq!(asked, b"GET /id HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+    }
+
+    #[test]
+    fn a_list_is_the_only_request_of_its_connection() {
+        let head =
+            b"GET /json/list HTTP/1.1\r\nconnection: keep-alive\r\nHost: a:1\r\n\r\nGET /x HTTP/1.1";
+        let request = Request::read(head).ok().unwrap();
+        assert!(request.is_list);
+        assert_eq!(
+            request.listing(),
+            b"GET /json/list HTTP/1.1\r\nHost: a:1\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn only_a_websocket_is_a_debugger() {
+        for head in [
+            "GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /x HTTP/1.1\r\nHost: a\r\n\r\nUpgrade: websocket\r\n",
+            "POST /json HTTP/1.1\r\n\r\n",
+        ] {
+            let refusal = Request::read(head.as_bytes()).err().unwrap();
+            assert!(refusal.starts_with("400 "), "{head}");
+        }
     }
 
     #[test]
     fn a_web_page_is_refused() {
-        let from = |origin: &str| format!("GET / HTTP/1.1\r\nOrigin: {origin}\r\n\r\n");
-        assert!(Request::read(from("http://evil.test").as_bytes()).is_err());
-        assert!(Request::read(from("null").as_bytes()).is_err());
-        assert!(Request::read(from("devtools://devtools").as_bytes()).is_ok());
+        let is_let_in = |fields: &str| {
+            let head = format!("GET / HTTP/1.1\r\nUpgrade: websocket\r\n{fields}\r\n\r\n");
+            Request::read(head.as_bytes()).is_ok()
+        };
+        assert!(!is_let_in("Origin: http://evil.test"));
+        assert!(!is_let_in("Origin: null"));
+        assert!(!is_let_in("Sec-Fetch-Site: cross-site"));
+        assert!(!is_let_in("sec-fetch-site: same-origin"));
+        assert!(is_let_in("Sec-Fetch-Site: none"));
+        assert!(is_let_in(
+            "Origin: devtools://devtools\r\nSec-Fetch-Site: cross-site"
+        ));
     }
 
     #[test]
