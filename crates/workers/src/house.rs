@@ -5,7 +5,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -93,6 +93,14 @@ pub struct Kept {
     pub misses: u64,
 }
 
+/// The pools of this process.
+#[derive(Default)]
+struct Pools {
+    made: Vec<Weak<Shared>>,
+    /// A pool that is made from now on is born closed: nobody would end it.
+    is_stopped: bool,
+}
+
 /// Shared by all pools.
 pub struct House {
     pub options: Options,
@@ -108,7 +116,7 @@ pub struct House {
     pub groups: Option<Arc<Groups>>,
     /// Workers whose process exists, by ordinal.
     workers: Mutex<HashMap<u64, Arc<Worker>>>,
-    pools: Mutex<Vec<std::sync::Weak<Shared>>>,
+    pools: Mutex<Pools>,
     next_ordinal: AtomicU64,
     born: Instant,
     /// The watch sleeps because nothing is in flight.
@@ -161,7 +169,7 @@ impl House {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn lock_pools(&self) -> MutexGuard<'_, Vec<std::sync::Weak<Shared>>> {
+    fn lock_pools(&self) -> MutexGuard<'_, Pools> {
         self.pools
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -219,7 +227,7 @@ impl Workers {
         start::probe(&self.0).await
     }
 
-    /// A pool for this version, with its owner loop.
+    /// A pool for this version, with its owner loop; a closed one after [`Workers::stop`].
     pub fn pool(&self, version: Arc<Version>) -> Pool {
         let version = match &self.0.options.debuggers {
             Some(debuggers) => debuggers.adopt(&self.0, version),
@@ -241,21 +249,24 @@ impl Workers {
             done: CancellationToken::new(),
         });
         let mut pools = self.0.lock_pools();
-        pools.retain(|pool| pool.strong_count() > 0);
-        pools.push(Arc::downgrade(&shared));
+        pools.made.retain(|pool| pool.strong_count() > 0);
+        pools.made.push(Arc::downgrade(&shared));
         self.0.tasks.spawn(owner::run(shared.clone(), inbox));
-        Pool(shared)
+        let pool = Pool(shared);
+        if pools.is_stopped {
+            pool.close();
+        }
+        pool
     }
 
     /// Closes every pool, waits for what is in flight up to `grace`, then ends every worker; returns when none is left.
     pub async fn stop(&self, grace: Duration) {
-        let pools: Vec<Pool> = self
-            .0
-            .lock_pools()
-            .iter()
-            .filter_map(std::sync::Weak::upgrade)
-            .map(Pool)
-            .collect();
+        let pools: Vec<Pool> = {
+            let mut pools = self.0.lock_pools();
+            pools.is_stopped = true;
+            let made = pools.made.iter().filter_map(Weak::upgrade);
+            made.map(Pool).collect()
+        };
         pools.iter().for_each(Pool::close);
         let all_done = async {
             for pool in &pools {

@@ -225,6 +225,45 @@ async fn each_failure_names_its_true_cause_and_the_next_invocation_is_served() {
 }
 
 #[tokio::test]
+async fn a_pool_made_during_the_stop_is_closed_and_the_stop_ends() {
+    let mut world = world(
+        Kind::Web,
+        "export default async () => { await new Promise((d) => setTimeout(d, 500)); return new Response('done') }",
+        "",
+    );
+    let version = world.pool.version().clone();
+    let (stopping, late) = {
+        let call = world.call("");
+        tokio::pin!(call);
+        let in_flight = async {
+            while world.pool.counts().busy == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            answer = &mut call => panic!("it ended early: {answer:?}"),
+            () = in_flight => {}
+        }
+        let workers = world.workers.clone();
+        let stopping = tokio::spawn(async move { workers.stop(Duration::from_secs(20)).await });
+        while !world.pool.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let late = world.workers.pool(version);
+        assert_eq!(call.await.unwrap().body(), "done");
+        (stopping, late)
+    };
+    tokio::time::timeout(Duration::from_secs(10), stopping)
+        .await
+        .expect("the stop ends")
+        .unwrap();
+    assert!(late.is_done());
+    world.pool = late;
+    let failure = world.call("").await.unwrap_err();
+    assert_eq!(failure.error_type, ErrorType::ShuttingDown);
+}
+
+#[tokio::test]
 async fn a_module_that_throws_fails_its_callers_with_the_cause() {
     let world = world(Kind::Web, "throw new Error('no database')", "");
     let failure = world.call("").await.unwrap_err();
