@@ -64,10 +64,25 @@ impl Deploys {
         enabled: bool,
     ) -> Result<bool, Failure> {
         let _changing = self.changing.lock().await;
+        if enabled {
+            self.check_free(id).await?;
+        }
         let changed = self.store.set_enabled(id, enabled).await;
         let changed = changed.map_err(|error| store_failure(&error))?;
         self.refresh(id).await?;
         Ok(changed)
+    }
+
+    /// Refuses to let calls in where another function took a path meanwhile.
+    async fn check_free(&self, id: &FunctionId) -> Result<(), Failure> {
+        let current = self.store.current(id).await;
+        let current = current.map_err(|error| store_failure(&error))?;
+        let target = current.aliases.get(&Alias::current().0);
+        let version = target.and_then(|target| current.pointed.get(&target.first()));
+        let settings = version.and_then(|version| self.settings(&version.patch, &current.env).ok());
+        // A version that cannot be served has no routes.
+        let routes = settings.map_or_else(Vec::new, |settings| settings.routes);
+        self.registry.table().check_paths(id, &routes)
     }
 
     /// Changes the overrides, and answers with what they are then. Workers with the old ones end what they have.
