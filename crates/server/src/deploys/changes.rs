@@ -142,15 +142,16 @@ impl Deploys {
         let versions = self.store.versions(id).await.map_err(fail)?.len();
         let unused = self.store.delete_function(id).await.map_err(fail)?;
         self.leaving.locked().insert(id.clone());
-        let pools = serve::pools(self.registry.table().state(id));
+        let served = serve::pools(self.registry.table().state(id));
         self.registry.remove(id);
-        for deployed in pools.values() {
-            deployed.invoker.close();
+        for deployed in served.into_values() {
+            self.close(deployed);
         }
+        let ending = self.ending(id);
         drop(changing);
         let started = Instant::now();
         let mut cut_off = false;
-        for deployed in pools.values() {
+        for deployed in &ending {
             let left = self.grace.saturating_sub(started.elapsed());
             cut_off |= deployed.invoker.gone(left).await == Gone::CutOff;
         }

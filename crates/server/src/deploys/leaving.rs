@@ -45,19 +45,23 @@ impl Deploys {
         Ok(())
     }
 
-    /// Versions that have workers, or may get some.
-    fn running(&self, id: &FunctionId) -> Vec<VersionNumber> {
+    /// What is served no more of a function, and has workers yet.
+    pub(super) fn ending(&self, id: &FunctionId) -> Vec<Arc<Deployed>> {
         let mut closing = self
             .leaving
             .pools
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         closing.retain(|deployed| !deployed.invoker.is_done());
+        let its_own = |deployed: &&Arc<Deployed>| deployed.version.function == *id;
+        closing.iter().filter(its_own).cloned().collect()
+    }
+
+    /// Versions that have workers, or may get some.
+    fn running(&self, id: &FunctionId) -> Vec<VersionNumber> {
         let served = serve::pools(self.registry.table().state(id));
-        let ending = closing
-            .iter()
-            .filter(|deployed| deployed.version.function == *id)
-            .map(|deployed| deployed.version.number);
+        let ending = self.ending(id).into_iter();
+        let ending = ending.map(|deployed| deployed.version.number);
         ending.chain(served.into_keys()).collect()
     }
 }
