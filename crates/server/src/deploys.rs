@@ -313,10 +313,25 @@ impl Deploys {
         alias: &Alias,
         target: AliasTarget,
     ) -> Result<Activated, Failure> {
+        let mut fresh = Pools::new();
+        let pointed = self.point_with(id, alias, target, &mut fresh).await;
+        if pointed.is_err() {
+            fresh.into_values().for_each(|made| self.close(made));
+        }
+        pointed
+    }
+
+    /// The same; what was made for it is in `fresh`, also when it fails.
+    async fn point_with(
+        &self,
+        id: &FunctionId,
+        alias: &Alias,
+        target: AliasTarget,
+        fresh: &mut Pools,
+    ) -> Result<Activated, Failure> {
         let fail = |error: StoreError| store_failure(&error);
         self.check_room(id, alias).await?;
         let overrides = self.store.env(id).await.map_err(fail)?;
-        let mut fresh = Pools::new();
         for part in target.parts() {
             let settings = self.servable(id, part.version, &overrides).await?;
             if *alias == Alias::current() && part.version == target.first() {
@@ -327,10 +342,7 @@ impl Deploys {
             }
         }
         let pointed = self.store.point_alias(id, alias, target).await;
-        let change = pointed.map_err(|error| {
-            fresh.values().for_each(|deployed| deployed.invoker.close());
-            fail(error)
-        })?;
+        let change = pointed.map_err(fail)?;
         self.refresh_with(id, fresh).await?;
         Ok(Activated {
             version: target.first(),

@@ -24,13 +24,13 @@ pub(super) type Pools = BTreeMap<VersionNumber, Arc<Deployed>>;
 impl Deploys {
     /// Serves of one function what the store says now. Whoever calls holds `changing`.
     pub(super) async fn refresh(&self, id: &FunctionId) -> Result<(), Failure> {
-        self.refresh_with(id, Pools::new()).await
+        self.refresh_with(id, &Pools::new()).await
     }
 
     /// The same, with pools that were made for it already.
-    pub(super) async fn refresh_with(&self, id: &FunctionId, fresh: Pools) -> Result<(), Failure> {
+    pub(super) async fn refresh_with(&self, id: &FunctionId, fresh: &Pools) -> Result<(), Failure> {
         let mut before = pools(self.registry.table().state(id));
-        before.extend(fresh);
+        before.extend(fresh.clone());
         let current = self.store.current(id).await;
         let current = current.map_err(|error| store_failure(&error))?;
         let state = self.state_of(current, &before);
@@ -108,7 +108,7 @@ impl Deploys {
         let count = settings.workers_min.max(1);
         let deployed = self.serve(&version, settings);
         if let Err(failure) = deployed.invoker.warm(count).await {
-            deployed.invoker.close();
+            self.close(deployed);
             let current = serving
                 .current
                 .as_ref()
