@@ -242,14 +242,14 @@ impl Bundles {
         }
     }
 
-    /// Removes all that lies here of a deleted function, and the uploads that no version uses any more.
-    pub(crate) async fn remove(&self, function: &FunctionId, unused: &[Digest]) {
+    /// Removes all that lies here of a deleted function. Its uploads are left to [`Bundles::sweep`]: another function
+    /// may be about to be made of them.
+    pub(crate) async fn remove(&self, function: &FunctionId) {
         let versions = self.versions(function);
         // Aside first: a removal that is broken off is finished by the next start.
         let number = self.uploads.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}.{}.{number}.deleted", function.project, function.name);
         let (incoming, aside) = (self.incoming(), self.incoming().join(name));
-        let uploads: Vec<PathBuf> = unused.iter().map(|digest| self.unpacked(digest)).collect();
         let removed = blocking(move || {
             let fail = |error: io::Error| failed("remove", &versions, &error);
             fs::create_dir_all(&incoming).map_err(fail)?;
@@ -257,9 +257,7 @@ impl Bundles {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
                 Ok(()) | Err(_) => {}
             }
-            for path in uploads.iter().chain([&aside]) {
-                remove(path).map_err(|error| failed("remove", path, &error))?;
-            }
+            remove(&aside).map_err(|error| failed("remove", &aside, &error))?;
             // The project's folder, if this was its last function; another function keeps it there.
             if let Some(project) = versions.parent() {
                 let _ = fs::remove_dir(project);

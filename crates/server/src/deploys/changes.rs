@@ -140,7 +140,7 @@ impl Deploys {
         let fail = |error| store_failure(&error);
         let changing = self.changing.lock().await;
         let versions = self.store.versions(id).await.map_err(fail)?.len();
-        let unused = self.store.delete_function(id).await.map_err(fail)?;
+        self.store.delete_function(id).await.map_err(fail)?;
         self.leaving.locked().insert(id.clone());
         let served = serve::pools(self.registry.table().state(id));
         self.registry.remove(id);
@@ -155,7 +155,7 @@ impl Deploys {
             let left = self.grace.saturating_sub(started.elapsed());
             cut_off |= deployed.invoker.gone(left).await == Gone::CutOff;
         }
-        self.bundles.remove(id, &unused).await;
+        self.bundles.remove(id).await;
         if let Err(error) = self.store.forget(id).await {
             tracing::warn!(function = %id, %error, "records of a deleted function stay behind");
         }
