@@ -418,9 +418,17 @@ pub(crate) async fn acquire(
         if Arc::ptr_eq(&next, deployed) || next.version.kind != deployed.version.kind {
             return Err(failure);
         }
+        if asks_for_more(&next, deployed) && marks.alias.is_none() {
+            return Err(failure.hint("ask again: the function's `auth` changed meanwhile"));
+        }
         invocation.moved_to(next.clone());
         *deployed = next;
     }
+}
+
+/// Whether one version asks its callers for a token, and the other asked for none.
+fn asks_for_more(next: &Deployed, before: &Deployed) -> bool {
+    next.version.settings.auth == Auth::Token && before.version.settings.auth != Auth::Token
 }
 
 /// The request that brings an event to a handler of either kind.
