@@ -104,10 +104,11 @@ fn a_deleted_function_leaves_nothing_behind() {
     house.get("/functions/f").fails(404, "FunctionNotFound");
     house.cli(&["delete", "f"]).ends(4).says("no function");
     assert!(!house.data().join("bundles/default/f").exists());
-    let uploads = fs::read_dir(house.data().join("incoming")).expect("a folder");
-    assert_eq!(uploads.count(), 0, "uploads of the deleted function stay");
     house.kill9();
     house.restart();
+    let uploads = fs::read_dir(house.data().join("incoming"));
+    let left = uploads.map_or(0, Iterator::count);
+    assert_eq!(left, 0, "uploads of the deleted function stay");
     assert_eq!(house.cli(&["list", "--json"]).ok().json(), json!([]));
     house.deploy().ok();
     assert_eq!(house.get("/functions/f").ok(), "two");
@@ -167,6 +168,110 @@ fn delete_cuts_off_what_outlives_the_grace() {
     wire.answer()
         .fails(502, "WorkerCrashed")
         .says("was deleted, and the grace is over");
+}
+
+#[test]
+fn delete_waits_for_calls_of_a_function_that_was_disabled_before() {
+    let house = slow();
+    let mut wire = begin(&house, "second");
+    house.cli(&["disable", "f"]).ok();
+    let said = house.cli(&["delete", "f", "--json"]).ok().json();
+    assert_eq!(said["cut_off"], false, "{said}");
+    assert!(house.bun_workers().is_empty(), "its call still runs");
+    assert_eq!(wire.answer().ok(), "done");
+    house.deploy().ok();
+}
+
+#[test]
+fn delete_cuts_off_calls_of_a_version_that_was_superseded_before() {
+    let house = House::serve()
+        .flag("--grace")
+        .flag("1s")
+        .function("f", |f| f.bun().web(SLOW))
+        .start();
+    let mut wire = begin(&house, "forever");
+    house.save("src/f.js", &format!("{SLOW}\n// again"));
+    house.deploy().ok();
+    house.cli(&["delete", "f"]).ok().says("cut off");
+    wire.answer().fails(502, "WorkerCrashed");
+    assert!(house.bun_workers().is_empty(), "a worker stays behind");
+}
+
+#[test]
+fn a_function_whose_route_another_has_taken_stays_disabled() {
+    let table = |name: &str| {
+        format!("[functions.{name}]\nentry = 'src/{name}.js'\nroutes = ['GET /there']\n")
+    };
+    let source = |word: &str| format!("export default () => new Response('{word}')");
+    let house = House::serve()
+        .function("f", |f| {
+            f.web(source("one")).setting("routes = ['GET /there']")
+        })
+        .start();
+    house.cli(&["disable", "f"]).ok();
+    house.save("src/g.js", &source("two"));
+    house.save("bungee.toml", &table("g"));
+    house.deploy().ok();
+    assert_eq!(house.get("/there").ok(), "two");
+    let said = house.cli(&["enable", "f"]).ends(3);
+    said.says("NameTaken").says("GET /there").says("default/g");
+    house.get("/functions/f").fails(403, "FunctionDisabled");
+    let list = house.cli(&["list", "--json"]).ok().json();
+    assert_eq!(list[0]["enabled"], false, "{list}");
+    assert_eq!(house.get("/there").ok(), "two");
+    house.cli(&["delete", "g"]).ok();
+    house.cli(&["enable", "f"]).ok();
+    assert_eq!(house.get("/there").ok(), "one");
+}
+
+#[test]
+fn an_alias_that_is_refused_leaves_no_worker_of_its_other_half() {
+    let source = |word: &str| format!("export default () => new Response('{word}')");
+    let plan = House::serve();
+    let broken = plan.home().join("broken");
+    let three = format!(
+        "import {{ existsSync }} from 'node:fs';\nif (existsSync('{}')) throw new Error('not today');\n{}",
+        broken.display(),
+        source("three")
+    );
+    let house = plan.function("f", |f| f.bun().web(source("one"))).start();
+    for next in [source("two"), three] {
+        house.save("src/f.js", &next);
+        house.deploy().ok();
+    }
+    house.cli(&["alias", "f", "current", "v1"]).ok();
+    assert_eq!(house.get("/functions/f").ok(), "one");
+    until("the workers of v2 and v3 end", || {
+        house.bun_workers().len() == 1
+    });
+    fs::write(broken, "").expect("a folder of ours");
+    let said = house.cli(&["alias", "f", "current", "v2=50", "v3=50"]);
+    assert_ne!(said.code, 0, "{said:?}");
+    said.says("not today");
+    until("the worker of v2 ends", || house.bun_workers().len() == 1);
+    assert_eq!(house.get("/functions/f").ok(), "one");
+}
+
+#[test]
+fn a_request_in_line_is_not_moved_to_a_version_that_asks_for_a_token() {
+    let house = House::serve()
+        .function("f", |f| {
+            f.bun()
+                .web(SLOW)
+                .setting("auth = 'none'\nworkers.max = 1\nconcurrency = 1\nqueue.wait = '60s'")
+        })
+        .start();
+    let _busy = begin(&house, "forever");
+    let mut waits = house.ask("GET", "/functions/f/now").open();
+    until("it waits in line", || {
+        house.cli(&["info", "f", "--json"]).ok().json()["waiting"] == 1
+    });
+    house.save(
+        "bungee.toml",
+        "[functions.f]\nentry = 'src/f.js'\nruntime = 'bun'\nkind = 'web'\n",
+    );
+    house.deploy().ok();
+    waits.answer().fails(503, "ShuttingDown");
 }
 
 /// What the function sees of its environment.

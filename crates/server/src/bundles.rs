@@ -432,4 +432,23 @@ mod tests {
         bundles.sweep(later + KEEP_INCOMING).await;
         assert!(!bundles.has(&digest).await);
     }
+
+    #[tokio::test]
+    async fn the_end_of_a_function_leaves_uploads_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = Bundles::new(folder.path().to_owned());
+        let digest = Digest::of(b"x");
+        fs::create_dir_all(bundles.unpacked(&digest)).unwrap();
+        let function = |name: &str| FunctionId {
+            project: "default".parse().unwrap(),
+            name: name.parse().unwrap(),
+        };
+        let [old, new] =
+            ["old", "new"].map(|name| bundles.place(&function(name), VersionNumber(1)));
+        bundles.install(&digest, &old).await.unwrap();
+        bundles.remove(&function("old")).await;
+        assert!(!old.dir.exists());
+        bundles.install(&digest, &new).await.unwrap();
+        assert!(new.dir.is_dir());
+    }
 }
