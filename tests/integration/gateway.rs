@@ -302,3 +302,15 @@ fn serve_prints_a_line_for_each_invocation() {
             .contains("← hello GET /functions/hello/Ann 200")
     });
 }
+
+#[test]
+fn a_method_that_no_runtime_knows_is_refused_before_any_runs() {
+    let house = House::serve()
+        .function("f", |f| {
+            f.bun().web("export default (r) => new Response(r.method)")
+        })
+        .start();
+    let answer = house.ask("FOO", "/functions/f").send();
+    answer.fails(400, "BadRequest").says("FOO");
+    assert_eq!(house.ask("PATCH", "/functions/f").send().ok(), "PATCH");
+}

@@ -292,3 +292,18 @@ fn a_spare_on_node_becomes_what_a_fresh_worker_is() {
         "{result} is none of {spares:?}"
     );
 }
+
+#[test]
+fn a_request_without_a_body_can_be_copied_and_read_twice() {
+    let source = "export default async (r) => {
+        const copy = r.clone();
+        return new Response([r.body, r.bodyUsed, await r.text(), await r.text(), await copy.text(), r.bodyUsed].join());
+    }";
+    let house = House::serve()
+        .function("f", |f| f.on("node").web(source))
+        .start();
+    for method in ["GET", "POST", "DELETE"] {
+        let answer = house.ask(method, "/functions/f").send();
+        assert_eq!(answer.ok(), ",false,,,,false", "{method}");
+    }
+}
