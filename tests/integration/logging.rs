@@ -10,6 +10,22 @@ use serde_json::json;
 use crate::serving::House;
 
 #[test]
+fn a_line_that_is_too_long_is_cut_and_says_so() {
+    let source = "console.log('é'.repeat(200 << 10)); export const handler = () => 1;";
+    let house = House::serve()
+        .function("bun", |f| f.bun().event(source))
+        .function("node", |f| f.on("node").event(source))
+        .start();
+    for name in ["bun", "node"] {
+        house.invoke(name, &json!({}));
+        let line = house.logged(name, "é");
+        assert_eq!(line["text"].as_str().map(str::len), Some(256 << 10));
+        let marker = house.logged(name, "one line may hold");
+        assert_eq!(marker["level"], "warn");
+    }
+}
+
+#[test]
 fn console_lines_belong_to_their_invocation_with_their_level() {
     let source = "export const handler = () => { console.log('l', { a: [1] }); console.info('i'); console.warn('w'); console.error('e'); console.debug('d'); }";
     let house = House::serve()

@@ -17,8 +17,11 @@ use model::{Limits, LogLine, TimeSpan};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Lines that may wait for the disk; one is 256 KiB at worst, and a hundred bytes as a rule.
+/// Lines that may wait for the disk.
 const UNWRITTEN_MAX: usize = 4096;
+
+/// What those lines may hold together: a line is a hundred bytes as a rule, and 256 KiB where a worker makes it so.
+const UNWRITTEN_SIZE: u64 = 16 << 20;
 
 /// A file of this size is followed by the next of the same day: what an editor still opens.
 const PART_MAX: u64 = 64 << 20;
@@ -29,6 +32,8 @@ const EXTENSION: &str = "jsonl";
 /// Where lines are put that are to be written.
 pub(crate) struct LineFiles {
     lines: mpsc::Sender<LogLine>,
+    /// Bytes of text that wait.
+    unwritten: Arc<AtomicU64>,
     missed: Arc<AtomicU64>,
     closing: CancellationToken,
 }
@@ -36,6 +41,7 @@ pub(crate) struct LineFiles {
 /// The one that writes them.
 pub(crate) struct Writer {
     lines: mpsc::Receiver<LogLine>,
+    unwritten: Arc<AtomicU64>,
     missed: Arc<AtomicU64>,
     closing: CancellationToken,
     files: Files,
@@ -45,9 +51,11 @@ pub(crate) struct Writer {
 /// Files in a folder, which is made when it is needed.
 pub(crate) fn line_files(folder: PathBuf, limits: &Limits) -> (LineFiles, Writer) {
     let (sender, receiver) = mpsc::channel(UNWRITTEN_MAX);
-    let (missed, closing) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+    let (unwritten, missed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let closing = CancellationToken::new();
     let writer = Writer {
         lines: receiver,
+        unwritten: unwritten.clone(),
         missed: missed.clone(),
         closing: closing.clone(),
         files: Files {
@@ -61,6 +69,7 @@ pub(crate) fn line_files(folder: PathBuf, limits: &Limits) -> (LineFiles, Writer
     };
     let files = LineFiles {
         lines: sender,
+        unwritten,
         missed,
         closing,
     };
@@ -70,7 +79,10 @@ pub(crate) fn line_files(folder: PathBuf, limits: &Limits) -> (LineFiles, Writer
 impl LineFiles {
     /// A line to be written.
     pub(crate) fn line(&self, line: &LogLine) {
-        if self.lines.try_send(line.clone()).is_err() {
+        let size = line.text.len() as u64;
+        let waiting = self.unwritten.fetch_add(size, Relaxed) + size;
+        if waiting > UNWRITTEN_SIZE || self.lines.try_send(line.clone()).is_err() {
+            self.unwritten.fetch_sub(size, Relaxed);
             self.missed.fetch_add(1, Relaxed);
         }
     }
@@ -93,6 +105,8 @@ impl Writer {
             }
             let writing = tokio::task::spawn_blocking(move || {
                 self.write(&batch);
+                let written = batch.iter().map(|line| line.text.len() as u64).sum();
+                self.unwritten.fetch_sub(written, Relaxed);
                 self
             });
             match writing.await {
@@ -334,6 +348,24 @@ mod tests {
         text.lines()
             .map(|line| serde_json::from_str::<LogLine>(line).unwrap().text)
             .collect()
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_disk_is_bounded_by_its_size() {
+        let home = tempfile::tempdir().unwrap();
+        let (lines, writer) = line_files(home.path().join("logs"), &Limits::default());
+        let long = line(0, &"x".repeat(1 << 20));
+        for _ in 0..20 {
+            lines.line(&long);
+        }
+        assert_eq!(lines.missed.load(Relaxed), 4);
+        let (unwritten, folder) = (lines.unwritten.clone(), writer.files.folder.clone());
+        assert_eq!(unwritten.load(Relaxed), UNWRITTEN_SIZE);
+        lines.close();
+        writer.run().await;
+        assert_eq!(unwritten.load(Relaxed), 0);
+        let written = fs::metadata(folder.join("1970-01-01.jsonl")).unwrap().len();
+        assert_eq!(written >> 20, 16);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use model::{HandlerFault, InvocationId, Level, LogLine, Runtime};
+use model::{ByteSize, HandlerFault, InvocationId, Level, LogLine, Runtime};
 use serde::Deserialize;
 use tokio::{net::unix::pipe, sync::oneshot};
 
@@ -22,7 +22,7 @@ pub const STDOUT: usize = 0;
 /// Raw output on fd 2.
 pub const STDERR: usize = 1;
 
-/// Longest line; a longer one is cut there and goes on as the next.
+/// Longest line; a longer one is cut there. Raw output goes on as the next line.
 const LINE_MAX: usize = 256 << 10;
 
 /// Longest control line: a log line of the maximum, escaped as JSON.
@@ -114,7 +114,7 @@ impl Reader {
             Ok(Control::Fatal { error }) => self.fatal(error),
             Ok(Control::Log { id, level, text }) => {
                 let id = id.or_else(|| self.alone());
-                self.log(id, level, text);
+                self.cut(id, level, text);
             }
             // User code can write to any descriptor of its process; what makes no sense is output like any other.
             Err(_) => self.raw_line(line, Level::Warn),
@@ -135,11 +135,8 @@ impl Reader {
             .filter(|stack| !stack.is_empty())
             .unwrap_or_else(|| error.message.clone());
         let id = self.alone();
-        self.log(
-            id,
-            Level::Error,
-            format!("uncaught {}: {text}", error.error_type),
-        );
+        let text = format!("uncaught {}: {text}", error.error_type);
+        self.cut(id, Level::Error, text);
         self.worker.fatal.set(error).ok();
     }
 
@@ -198,6 +195,18 @@ impl Reader {
                     .or(self.last)
                     .filter(|_| is_recent)
             }
+        }
+    }
+
+    /// A line of a control message, which may be of any length.
+    fn cut(&mut self, id: Option<InvocationId>, level: Level, mut text: String) {
+        let is_long = text.len() > LINE_MAX;
+        text.truncate(text.floor_char_boundary(LINE_MAX));
+        self.log(id, level, text);
+        if is_long {
+            let max = ByteSize(LINE_MAX as u64);
+            let marker = format!("the rest of the line is dropped: one line may hold {max}");
+            self.log(id, Level::Warn, marker);
         }
     }
 
