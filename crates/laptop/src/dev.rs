@@ -8,8 +8,10 @@ mod watch;
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::{self, DirBuilder},
+    io,
     net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -242,7 +244,9 @@ fn debuggable(project: &Project) -> Vec<FunctionId> {
 fn prepare_state(state: &Path) -> Result<(), DevError> {
     let ignore = state.join(".gitignore");
     let prepare = || {
-        fs::create_dir_all(state)?;
+        // Code, env and logs lie in it: it is for its user alone.
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(state)?;
         if ignore.exists() {
             return Ok(());
         }
@@ -252,4 +256,20 @@ fn prepare_state(state: &Path) -> Result<(), DevError> {
         folder: state.to_owned(),
         error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_state_is_for_its_user_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let state = root.path().join(STATE);
+        prepare_state(&state).unwrap();
+        let mode = fs::metadata(&state).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert_eq!(fs::read_to_string(state.join(".gitignore")).unwrap(), "*\n");
+    }
 }

@@ -3,8 +3,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -214,7 +215,9 @@ impl Files {
             }
         }
         self.flush(text)?;
-        fs::create_dir_all(&self.folder)?;
+        // What functions write is for the server's user alone, whoever may look into the data folder.
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&self.folder)?;
         let names = self.names()?;
         let day = self
             .current
@@ -279,6 +282,7 @@ fn open_repaired(path: &Path) -> io::Result<(File, u64)> {
         .create(true)
         .append(true)
         .read(true)
+        .mode(0o600)
         .open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -378,6 +382,19 @@ mod tests {
         files.write(&[line(5, "late")]).unwrap();
         assert_eq!(texts(&files, "1970-01-01.jsonl"), ["a", "b"]);
         assert_eq!(texts(&files, "1970-01-02.jsonl"), ["c", "late"]);
+    }
+
+    #[test]
+    fn nobody_else_can_read_them() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let home = tempfile::tempdir().unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut files = files(home.path());
+        files.write(&[line(0, "secret")]).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&files.folder), 0o700);
+        assert_eq!(mode(&files.folder.join("1970-01-01.jsonl")), 0o600);
     }
 
     #[test]
