@@ -214,6 +214,24 @@ fn a_debugger_finds_new_code_on_the_same_port() {
 }
 
 #[test]
+fn a_version_that_does_not_load_leaves_the_debugger_to_the_one_that_serves() {
+    let house = dev();
+    let before = url(&house, "node");
+    house.get("/functions/node").ok();
+    house.save(
+        "src/node.ts",
+        &format!("{SOURCE}\nthrow new Error('not this one');\n"),
+    );
+    until("the new code is refused", || {
+        house.said().contains("not this one")
+    });
+    let mut debugger = Debugger::attach(&before);
+    let version = debugger.call("Runtime.evaluate", json!({"expression": "process.version"}));
+    assert!(version["result"]["value"].is_string(), "{version}");
+    assert_eq!(house.get("/functions/node").status, 200);
+}
+
+#[test]
 fn stacks_name_the_source_while_debuggers_may_attach() {
     let source =
         "type T = {};\n\nexport default (): Response => {\n  throw new Error('here');\n};\n";

@@ -58,8 +58,16 @@ struct Port {
     port: u16,
     /// Taken by the task that accepts.
     listener: Mutex<Option<StdTcpListener>>,
-    /// The worker started last.
-    worker: Mutex<Weak<Worker>>,
+    workers: Mutex<Latest>,
+}
+
+/// The workers of a function that debuggers may reach.
+#[derive(Default)]
+struct Latest {
+    /// The one started last; it can be debugged while it loads.
+    started: Weak<Worker>,
+    /// The one that became ready last. It still serves where the other did not load.
+    ready: Weak<Worker>,
 }
 
 /// Where the inspector of a worker is.
@@ -156,10 +164,17 @@ impl Debuggers {
         Arc::new(version)
     }
 
-    /// Debuggers of its function reach this worker from now on.
+    /// Debuggers of its function reach this worker from now on, which is about to load, unless it ends.
     pub(crate) fn follow(&self, function: &FunctionId, worker: &Arc<Worker>) {
         if let Some(port) = self.lock().by_function.get(function) {
-            *lock(&port.worker) = Arc::downgrade(worker);
+            lock(&port.workers).started = Arc::downgrade(worker);
+        }
+    }
+
+    /// This worker has loaded: debuggers come back to it where a later one does not.
+    pub(crate) fn is_ready(&self, function: &FunctionId, worker: &Arc<Worker>) {
+        if let Some(port) = self.lock().by_function.get(function) {
+            lock(&port.workers).ready = Arc::downgrade(worker);
         }
     }
 
@@ -198,7 +213,7 @@ impl Ports {
             wanted: if wanted == 0 { port } else { wanted },
             port,
             listener: Mutex::new(Some(listener)),
-            worker: Mutex::new(Weak::new()),
+            workers: Mutex::default(),
         });
         self.by_function.insert(function.clone(), opened.clone());
         Ok(opened)
@@ -329,8 +344,7 @@ impl Port {
     async fn worker(&self) -> Option<(Arc<Worker>, Inspector)> {
         let look = async {
             loop {
-                let worker = lock(&self.worker).upgrade();
-                if let Some(worker) = worker.filter(|worker| worker.exit.get().is_none())
+                if let Some(worker) = lock(&self.workers).alive()
                     && let Some(inspector) = worker.inspector.get().cloned()
                     && !matches!(&inspector, Inspector::Socket(socket) if !socket.exists())
                 {
@@ -340,6 +354,16 @@ impl Port {
             }
         };
         tokio::time::timeout(WORKER_WAIT, look).await.ok()
+    }
+}
+
+impl Latest {
+    fn alive(&self) -> Option<Arc<Worker>> {
+        let mut workers = [&self.started, &self.ready].into_iter();
+        workers.find_map(|worker| {
+            let worker = worker.upgrade()?;
+            worker.exit.get().is_none().then_some(worker)
+        })
     }
 }
 

@@ -93,6 +93,7 @@ async fn start_inspected(
     wait_ready(house, &worker, first_word)
         .await
         .map_err(|failure| remapped(failure, version))?;
+    debuggers.is_ready(&version.function, &worker);
     Ok(worker)
 }
 
