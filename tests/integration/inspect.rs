@@ -40,11 +40,22 @@ struct Debugger {
 impl Debugger {
     fn attach(url: &str) -> Debugger {
         let address = url.trim_start_matches("ws://").split('/').next();
-        let stream = TcpStream::connect(address.expect("an address")).expect("the port is open");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
+        let address = address.expect("an address");
+        let limited = |seconds| {
+            let stream = TcpStream::connect(address).expect("the port is open");
+            let limit = Some(Duration::from_secs(seconds));
+            stream
+                .set_read_timeout(limit)
+                .expect("a socket takes a limit");
+            stream
+        };
+        // Bun has been seen to leave a handshake unanswered while its worker was starting; debuggers try again.
+        let mut tries = (0..4).map(|_| tungstenite::client(url, limited(5)));
+        let (wire, _) = tries.find_map(Result::ok).expect("the inspector answers");
+        let limit = Some(Duration::from_secs(20));
+        wire.get_ref()
+            .set_read_timeout(limit)
             .expect("a socket takes a limit");
-        let (wire, _) = tungstenite::client(url, stream).expect("the inspector answers");
         Debugger {
             wire,
             calls: 0,
