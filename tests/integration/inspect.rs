@@ -50,8 +50,10 @@ impl Debugger {
             stream
         };
         // Bun has been seen to leave a handshake unanswered while its worker was starting; debuggers try again.
-        let mut tries = (0..4).map(|_| tungstenite::client(url, limited(5)));
-        let (wire, _) = tries.find_map(Result::ok).expect("the inspector answers");
+        let mut tries = (0..4).map(|_| tungstenite::client(url, limited(5)).ok());
+        let (wire, _) = tries
+            .find_map(|tried| tried)
+            .expect("the inspector answers");
         let limit = Some(Duration::from_secs(20));
         wire.get_ref()
             .set_read_timeout(limit)
