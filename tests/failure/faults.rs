@@ -315,3 +315,21 @@ fn a_module_that_fails_to_load_in_the_isolate_says_so() {
         said.says("no luck").says("functions/f.js:2");
     }
 }
+
+#[test]
+fn a_function_that_breaks_json_for_itself_breaks_it_for_no_other() {
+    let source = "export const handler = () => { JSON.stringify = () => 'no'; JSON.parse = () => 'no'; return { a: 1 }; };";
+    let house = House::serve()
+        .function("bun", |f| f.bun().event(source))
+        .function("node", |f| f.on("node").event(source))
+        .start();
+    for name in ["bun", "node"] {
+        for _ in 0..2 {
+            assert_eq!(
+                house.invoke(name, &json!({}))["result"],
+                json!({ "a": 1 }),
+                "{name}"
+            );
+        }
+    }
+}

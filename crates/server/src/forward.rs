@@ -93,7 +93,7 @@ pub(crate) fn no_websocket(why: &str) -> Failure {
     )
 }
 
-/// Names the protocol that follows; [`request`] and [`response`] have taken away what the other side said of it.
+/// Names the protocol that follows; [`request()`] and [`response()`] have taken away what the other side said of it.
 pub(crate) fn switch_protocol(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, WEBSOCKET);

@@ -6,8 +6,10 @@
 const CONTROL = 3;
 const control = Bun.file(CONTROL);
 const write = Bun.write;
+/** As they were before user code could replace them. */
+const { parse, stringify } = JSON;
 /** What the server says of the worker and its function; a spare worker is told the second part later. */
-const boot = JSON.parse(process.env.BUNGEE_BOOT);
+const boot = parse(process.env.BUNGEE_BOOT);
 delete process.env.BUNGEE_BOOT;
 
 /** Holds the Request of the running invocation; its id is read only when something is logged. */
@@ -24,7 +26,7 @@ const WRITTEN_AT_ONCE = 32768;
 
 /** Writes one control line, all of it, before going on: the process may die next. */
 function tell(line) {
-  const text = JSON.stringify(line) + "\n";
+  const text = stringify(line) + "\n";
   if (text.length <= WRITTEN_AT_ONCE) {
     write(control, text);
     return;
@@ -115,7 +117,7 @@ process.on("uncaughtException", fatal);
 process.on("unhandledRejection", fatal);
 
 function fault(thrown) {
-  return new Response(JSON.stringify(describe(thrown)), { status: 500, headers: { "x-bungee-fault": boot.nonce } });
+  return new Response(stringify(describe(thrown)), { status: 500, headers: { "x-bungee-fault": boot.nonce } });
 }
 
 /** What the module does with its WebSockets: `websocket` beside the `fetch` of its default object. */
@@ -210,7 +212,7 @@ function serveWeb(handler) {
   return (request) => {
     if (boot.has_params) {
       const params = request.headers.get("x-bungee-params");
-      if (params) request.params = JSON.parse(params);
+      if (params) request.params = parse(params);
     }
     running++;
     let response;
@@ -263,7 +265,7 @@ function serveEvent(handler) {
     try {
       const event = await request.json();
       const result = await current.run(request, callEvent, handler, event, contextOf(request.headers));
-      return new Response(JSON.stringify(result) ?? "null", { headers: { "content-type": "application/json" } });
+      return new Response(stringify(result) ?? "null", { headers: { "content-type": "application/json" } });
     } catch (thrown) {
       return fault(thrown);
     } finally {
@@ -332,7 +334,7 @@ async function assigned() {
     if (done) process.exit(0);
     text += decoder.decode(value, { stream: true });
   }
-  return JSON.parse(text);
+  return parse(text);
 }
 
 /** Loads and serves something once, so that the first time is over when it counts: a fifth of what the first call waits for. */

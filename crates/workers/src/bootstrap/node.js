@@ -16,8 +16,10 @@ const { format } = require("node:util");
 const OLDEST = 18;
 
 const CONTROL = 3;
+/** As they were before user code could replace them. */
+const { parse, stringify } = JSON;
 /** What the server says of the worker and its function; a spare worker is told the second part later. */
-const boot = JSON.parse(process.env.BUNGEE_BOOT);
+const boot = parse(process.env.BUNGEE_BOOT);
 delete process.env.BUNGEE_BOOT;
 
 /** Holds what node:http received of the running invocation; its id is read only when something is logged. */
@@ -28,7 +30,7 @@ let running = 0;
 
 /** Writes one control line, all of it, before going on: the process may die next. */
 function tell(line) {
-  let bytes = Buffer.from(JSON.stringify(line) + "\n");
+  let bytes = Buffer.from(stringify(line) + "\n");
   while (bytes.length > 0) {
     bytes = bytes.subarray(writeSync(CONTROL, bytes));
   }
@@ -106,7 +108,7 @@ web.install();
 
 function fault(outgoing, thrown) {
   if (outgoing.headersSent) return void outgoing.destroy();
-  const body = JSON.stringify(describe(thrown));
+  const body = stringify(describe(thrown));
   outgoing.writeHead(500, ["x-bungee-fault", boot.nonce, "content-length", String(Buffer.byteLength(body))]);
   outgoing.end(body);
 }
@@ -154,7 +156,7 @@ function serveWeb(handler) {
     const request = new web.Received(incoming, outgoing);
     if (boot.has_params) {
       const params = incoming.headers["x-bungee-params"];
-      if (params) request.params = JSON.parse(params);
+      if (params) request.params = parse(params);
     }
     running++;
     try {
@@ -201,7 +203,7 @@ function serveEvent(handler) {
     try {
       const event = await new web.Received(incoming, outgoing).json();
       const result = await callEvent(handler, event, contextOf(incoming.headers));
-      const body = JSON.stringify(result) ?? "null";
+      const body = stringify(result) ?? "null";
       outgoing.writeHead(200, ["content-type", "application/json", "content-length", String(Buffer.byteLength(body))]);
       outgoing.end(body);
     } catch (thrown) {
@@ -258,7 +260,7 @@ function assigned() {
     let text = "";
     lifeline.setEncoding("utf8").on("data", (chunk) => {
       text += chunk;
-      if (text.endsWith("\n")) resolve(JSON.parse(text));
+      if (text.endsWith("\n")) resolve(parse(text));
     });
   });
 }
