@@ -512,3 +512,16 @@ fn whoever_names_an_alias_needs_a_token_where_there_is_one() {
     ask().send().fails(401, "Unauthorized");
     assert_eq!(ask().token(&token).send().ok(), "one");
 }
+
+#[test]
+fn an_alias_cannot_be_called_like_a_version() {
+    let house = House::serve()
+        .function("f", |f| f.web("export default () => new Response('f')"))
+        .start();
+    for name in ["v1", "7"] {
+        house
+            .cli(&["alias", "f", name, "v1"])
+            .says("names a version");
+    }
+    house.cli(&["alias", "f", "live", "v1"]).ok();
+}

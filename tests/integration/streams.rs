@@ -80,3 +80,16 @@ fn a_slow_reader_holds_up_nobody() {
     }
     until("the server holds little of it", || house.memory_mib() < 150);
 }
+
+#[test]
+fn invoke_tells_an_answer_that_breaks_off_as_a_failure_of_the_function() {
+    let source = "export default () => new Response(new ReadableStream({
+        async pull(c) { c.enqueue('begun '); await Bun.sleep(50); c.error(new Error('midway')); },
+    }))";
+    let house = House::serve()
+        .function("f", |f| f.bun().web(source))
+        .start();
+    let said = house.cli(&["invoke", "f", "--http", "GET /"]);
+    let said = said.ends(1).says("default/f broke off before its end");
+    assert!(said.stdout.starts_with("begun"), "{said:?}");
+}

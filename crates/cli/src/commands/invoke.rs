@@ -185,15 +185,26 @@ async fn web(
         return refused(door, client, function, id, answer).await;
     }
     let mut ends_line = true;
-    while let Some(chunk) = answer.chunk().await? {
-        ends_line = chunk.last().map_or(ends_line, |byte| *byte == b'\n');
-        door.printer.bytes(&chunk)?;
-    }
+    let is_whole = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => {
+                ends_line = chunk.last().map_or(ends_line, |byte| *byte == b'\n');
+                door.printer.bytes(&chunk)?;
+            }
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
     if !ends_line {
         door.printer.end_line_on_terminal()?;
     }
     show_logs_of(door, client, function, id).await?;
-    Ok(Exit::Done)
+    if is_whole {
+        return Ok(Exit::Done);
+    }
+    let message = format!("the answer of {function} broke off before its end");
+    let hint = format!("`bungee invocations {function} --failed` says why");
+    Err(Complaint::new(Exit::Failed, message).hint(&hint).into())
 }
 
 /// An answer that may be the gateway's own: not allowed, not found, or the invocation failed. Else the handler's.

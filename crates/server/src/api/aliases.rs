@@ -63,6 +63,13 @@ pub(crate) async fn point(
 ) -> Answer<Json<Activated>> {
     let id = super::function(&project, &function)?;
     let alias = Alias(super::name(&alias)?);
+    if let Ok(VersionRef::Number(_)) = alias.0.as_str().parse() {
+        let message = format!(
+            "an alias cannot be called `{}`: that names a version",
+            alias.0
+        );
+        return Err(Failure::new(ErrorType::BadRequest, message).into());
+    }
     let wanted = wanted(json(body).await?)?;
     let deploys = app.clone();
     let change = async move {
