@@ -25,6 +25,9 @@ const HEAD_MAX: usize = 16 << 10;
 /// A debugger waits this long for a worker whose inspector answers.
 const WORKER_WAIT: Duration = Duration::from_secs(10);
 
+/// An inspector that has not answered by then is asked anew: Bun's has left a handshake unanswered while it was starting.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
+
 /// Between looks for one.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -84,6 +87,21 @@ impl Inspector {
     pub fn of_url(url: &str) -> Option<Inspector> {
         let (address, id) = url.strip_prefix("ws://")?.split_once('/')?;
         Some(Inspector::Tcp(address.into(), format!("/{id}")))
+    }
+
+    /// Sends it a request; its connection, and the answer up to at least the end of its head.
+    async fn ask(&self, request: &Request<'_>) -> io::Result<(Box<dyn Stream>, Vec<u8>)> {
+        let (mut upstream, path): (Box<dyn Stream>, &str) = match self {
+            Inspector::Socket(socket) => (Box::new(UnixStream::connect(socket).await?), "/"),
+            Inspector::Tcp(address, path) => (Box::new(TcpStream::connect(address).await?), path),
+        };
+        let asked = match request.is_list {
+            true => request.listing(),
+            false => request.asking(path),
+        };
+        upstream.write_all(&asked).await?;
+        let answer = read_head(&mut upstream).await?;
+        Ok((upstream, answer))
     }
 }
 
@@ -274,31 +292,29 @@ async fn pass(port: &Port, mut client: TcpStream) -> io::Result<()> {
         Ok(request) => request,
         Err(refusal) => return refuse(&mut client, refusal).await,
     };
-    let Some((worker, inspector)) = port.worker().await else {
+    let reached = tokio::time::timeout(WORKER_WAIT, port.reach(&request)).await;
+    let Ok((worker, mut upstream, answer)) = reached else {
         let refusal =
             "503 Service Unavailable\r\n\r\nthe function has no worker; does its module load?\n";
         return refuse(&mut client, refusal).await;
     };
-    let (upstream, path): (Box<dyn Stream>, &str) = match &inspector {
-        Inspector::Socket(socket) => (Box::new(UnixStream::connect(socket).await?), "/"),
-        Inspector::Tcp(address, path) => (Box::new(TcpStream::connect(address).await?), path),
-    };
-    let mut upstream = upstream;
     // Lists are asked for by whoever looks around; only a WebSocket is a debugger.
     if request.is_list {
-        upstream.write_all(&request.listing()).await?;
-        return pass_list(&mut client, &mut upstream).await;
+        return pass_list(&mut client, &answer, upstream).await;
     }
     let _attached = Attached::to(&worker);
-    upstream.write_all(&request.asking(path)).await?;
+    client.write_all(&answer).await?;
     copy_bidirectional(&mut client, &mut upstream).await?;
     Ok(())
 }
 
 /// Passes one answer on and no more: a second request on the same connection would reach the inspector unread.
-async fn pass_list(client: &mut TcpStream, upstream: &mut Box<dyn Stream>) -> io::Result<()> {
-    let answer = read_head(upstream).await?;
-    let (head, body) = answer.split_at(head_end(&answer).unwrap_or(answer.len()));
+async fn pass_list(
+    client: &mut TcpStream,
+    answer: &[u8],
+    upstream: Box<dyn Stream>,
+) -> io::Result<()> {
+    let (head, body) = answer.split_at(head_end(answer).unwrap_or(answer.len()));
     let head = std::str::from_utf8(head).map_err(|_| io::ErrorKind::InvalidData)?;
     let length = headers(head).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     // Without a length the answer ends with the connection.
@@ -340,20 +356,21 @@ impl Drop for Attached {
 }
 
 impl Port {
-    /// The function's worker, once there is one whose inspector is known.
-    async fn worker(&self) -> Option<(Arc<Worker>, Inspector)> {
-        let look = async {
-            loop {
-                if let Some(worker) = lock(&self.workers).alive()
-                    && let Some(inspector) = worker.inspector.get().cloned()
-                    && !matches!(&inspector, Inspector::Socket(socket) if !socket.exists())
-                {
-                    return (worker, inspector);
+    /// The function's worker, the way to its inspector, and the beginning of what that answered; looks until one answers,
+    /// because a worker that is ending, or only starting, does not.
+    async fn reach(&self, request: &Request<'_>) -> (Arc<Worker>, Box<dyn Stream>, Vec<u8>) {
+        loop {
+            let worker = lock(&self.workers).alive();
+            if let Some(worker) = worker
+                && let Some(inspector) = worker.inspector.get()
+            {
+                let asked = tokio::time::timeout(ANSWER_WAIT, inspector.ask(request));
+                if let Ok(Ok((upstream, answer))) = asked.await {
+                    return (worker, upstream, answer);
                 }
-                tokio::time::sleep(LOOK).await;
             }
-        };
-        tokio::time::timeout(WORKER_WAIT, look).await.ok()
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 
@@ -362,7 +379,7 @@ impl Latest {
         let mut workers = [&self.started, &self.ready].into_iter();
         workers.find_map(|worker| {
             let worker = worker.upgrade()?;
-            worker.exit.get().is_none().then_some(worker)
+            (worker.exit.get().is_none() && worker.cause.get().is_none()).then_some(worker)
         })
     }
 }
