@@ -1,4 +1,4 @@
-//! Frames: what crosses a channel. Forty bytes of head, then the payload; numbers are big-endian.
+//! Frames: what crosses a channel. 44 bytes of head, then the payload; numbers are big-endian.
 //! `docs/live-protocol.md` describes them, `spec/live/` holds samples that every end is tested against.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub const VERSION: u8 = 1;
 
 /// Length of a head in bytes.
-pub const HEADER: usize = 40;
+pub const HEADER: usize = 44;
 
 /// Largest payload of one frame, sealed and all: a frame that says otherwise is refused unread.
 pub const PAYLOAD_MAX: usize = 256 << 10;
@@ -199,6 +199,9 @@ pub enum Bad {
     /// No kind has this number.
     #[error("no frame is of the kind {0}")]
     Kind(u8),
+    /// The payload is not what was sent.
+    #[error("a payload that does not match its checksum: it was cut off or changed on its way")]
+    Cut,
     /// A count of zero, or bits that mean nothing.
     #[error("a frame whose head makes no sense: {0}")]
     Head(&'static str),
@@ -223,6 +226,17 @@ impl Frame {
         }
     }
 
+    /// One of an attempt's that is neither acknowledged nor sent again.
+    pub fn unnumbered(kind: Kind, of: Part, peer: u32, body: Bytes) -> Frame {
+        let frame = Frame::control(kind, body);
+        let head = Head {
+            of,
+            peer,
+            ..frame.head
+        };
+        Frame { head, ..frame }
+    }
+
     /// As it crosses the wire.
     pub fn encode(&self) -> Bytes {
         let head = &self.head;
@@ -235,6 +249,7 @@ impl Frame {
         out.put_u32(head.ack);
         out.put_u32(head.peer);
         out.put_slice(head.of.id.0.as_bytes());
+        out.put_u32(crc32fast::hash(&self.body));
         out.put_slice(&self.body);
         out.freeze()
     }
@@ -273,6 +288,9 @@ impl Frame {
             ack: long(16),
             peer: long(20),
         };
+        if crc32fast::hash(&bytes[HEADER..]) != long(40) {
+            return Err(Bad::Cut);
+        }
         if decoded.count == 0 {
             return Err(Bad::Head("a message of no frames"));
         }
