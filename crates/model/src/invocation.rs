@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{ErrorType, FunctionId, HandlerFault, Timestamp, VersionNumber};
+use crate::{Attempt, ErrorType, FunctionId, HandlerFault, Timestamp, VersionNumber};
 
 /// One id for one piece of work, under every profile's own name: a UUIDv7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -199,6 +199,9 @@ pub struct Record {
     /// The worker that ran it; `None` if none was reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
+    /// Where it was tried, in order. Empty where only the deployed version was ever asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
 }
 
 /// One line that a function, or the platform about it, wrote.

@@ -2,6 +2,7 @@
 //! Does no IO, spawns nothing, reads no clock and has no async: what decides here is a function of values.
 
 mod alias;
+mod attempt;
 mod bundle;
 mod clock;
 mod failure;
@@ -15,6 +16,7 @@ mod units;
 mod version;
 
 pub use alias::{AliasError, AliasPart, AliasTarget, falls_within};
+pub use attempt::{Attempt, Place};
 pub use bundle::{BundleFile, Manifest, ManifestError};
 pub use clock::{Clock, Timestamp};
 pub use failure::{ErrorType, Failure, HandlerFault};

@@ -11,8 +11,8 @@ use std::{
 
 use http::{Method, StatusCode, Uri};
 use model::{
-    Clock, ErrorType, Failure, FunctionId, InvocationId, Outcome, Record, Timestamp, Trigger,
-    VersionNumber,
+    Attempt, Clock, ErrorType, Failure, FunctionId, InvocationId, Outcome, Place, Record,
+    Timestamp, Trigger, VersionNumber,
 };
 use store::RecordSink;
 use tokio::sync::mpsc;
@@ -41,6 +41,14 @@ pub struct Ended {
     ran_us: u64,
     is_cold: bool,
     worker: Option<Runner>,
+    /// What few invocations have; most pay for an empty pointer.
+    extras: Option<Box<Extras>>,
+}
+
+/// What becomes known of an invocation that somebody takes a special interest in.
+#[derive(Default)]
+struct Extras {
+    attempts: Vec<Attempt>,
 }
 
 impl Ended {
@@ -100,6 +108,17 @@ impl Ended {
         self.is_cold
     }
 
+    /// Where it was tried, in order. Empty where only the deployed version was ever asked.
+    pub fn attempts(&self) -> &[Attempt] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.attempts)
+    }
+
+    /// Whether it was ever offered to a developer.
+    fn is_live(&self) -> bool {
+        let live = |attempt: &Attempt| attempt.place == Place::Live;
+        self.attempts().iter().any(live)
+    }
+
     /// All of it, as it is kept.
     pub fn record(&self) -> Record {
         let (method, path) = self.request().unzip();
@@ -120,6 +139,7 @@ impl Ended {
             ran_us: self.ran_us,
             cold: self.is_cold,
             worker: self.worker.as_ref().map(ToString::to_string),
+            attempts: self.attempts().to_vec(),
         }
     }
 }
@@ -186,11 +206,9 @@ impl Journal {
         ended.deployed.metrics.ended(ended.outcome, reached);
         let took = ended.waited_us + ended.ran_us;
         let now = Timestamp(ended.arrived.0 + i64::try_from(took / 1000).unwrap_or(0));
-        if ended
-            .deployed
-            .sampler
-            .ended(ended.trigger, ended.outcome, took, now)
-        {
+        let sampler = &ended.deployed.sampler;
+        let is_granted = sampler.ended(ended.trigger, ended.outcome, took, now);
+        if is_granted || ended.is_live() {
             self.sink.record(ended.record());
         }
         if let Some(listener) = self.listener.get() {
@@ -231,6 +249,7 @@ impl Invocation {
             ran_us: 0,
             is_cold: false,
             worker: None,
+            extras: None,
         };
         Invocation {
             journal,
@@ -258,6 +277,18 @@ impl Invocation {
         if let Some(ended) = self.ended.as_mut() {
             ended.is_cold = lease.cold();
             ended.worker = Some(lease.worker());
+        }
+    }
+
+    /// It was tried somewhere; told in order. Never called where only the deployed version is asked.
+    #[expect(
+        dead_code,
+        reason = "the gateway tells attempts once it can ask a session"
+    )]
+    pub(crate) fn attempted(&mut self, attempt: Attempt) {
+        if let Some(ended) = self.ended.as_mut() {
+            let extras = ended.extras.get_or_insert_default();
+            extras.attempts.push(attempt);
         }
     }
 

@@ -38,11 +38,18 @@ use crate::{
     meta::Doing,
 };
 
-const SCHEMA: Schema = Schema(&[(
-    1,
-    "records",
-    include_str!("../migrations/records/0001_records.sql"),
-)]);
+const SCHEMA: Schema = Schema(&[
+    (
+        1,
+        "records",
+        include_str!("../migrations/records/0001_records.sql"),
+    ),
+    (
+        2,
+        "attempts",
+        include_str!("../migrations/records/0002_attempts.sql"),
+    ),
+]);
 
 #[derive(Clone)]
 pub(crate) struct Records(Arc<Inner>);

@@ -42,18 +42,7 @@ impl Invocations {
             door.printer.note("no such invocations yet");
             return Ok(Exit::Done);
         }
-        let header = [
-            "ARRIVED",
-            "INVOCATION",
-            "VERSION",
-            "TRIGGER",
-            "OUTCOME",
-            "WAITED",
-            "RAN",
-            "WHAT",
-        ];
-        door.printer
-            .line(&table::render(&header, found.invocations.iter().map(row)))?;
+        door.printer.line(&rendered(&found.invocations))?;
         if let Some(note) = sampled(found.sampled.recorded, found.sampled.ended) {
             door.printer.note(&note);
         }
@@ -61,9 +50,29 @@ impl Invocations {
     }
 }
 
-fn row(record: &Record) -> Vec<String> {
+/// The table. Where something was tried has a column only if a developer was ever asked.
+fn rendered(records: &[Record]) -> String {
+    let mut header = vec![
+        "ARRIVED",
+        "INVOCATION",
+        "VERSION",
+        "TRIGGER",
+        "OUTCOME",
+        "WAITED",
+        "RAN",
+    ];
+    let shows_places = records.iter().any(|record| !record.attempts.is_empty());
+    if shows_places {
+        header.push("WHERE");
+    }
+    header.push("WHAT");
+    let rows = records.iter().map(|record| row(record, shows_places));
+    table::render(&header, rows)
+}
+
+fn row(record: &Record, shows_places: bool) -> Vec<String> {
     let waited = table::micros(record.waited_us);
-    vec![
+    let mut row = vec![
         table::time(record.arrived),
         record.id.to_string(),
         record
@@ -77,8 +86,18 @@ fn row(record: &Record) -> Vec<String> {
             waited
         },
         table::micros(record.ran_us),
-        what(record),
-    ]
+    ];
+    if shows_places {
+        row.push(places(record));
+    }
+    row.push(what(record));
+    row
+}
+
+/// Where it was tried: `live ann@laptop (all): no accept within 500 ms, then deployed`.
+fn places(record: &Record) -> String {
+    let places: Vec<String> = record.attempts.iter().map(ToString::to_string).collect();
+    places.join(", then ")
 }
 
 /// The request, for web requests, and why it failed.
@@ -110,7 +129,45 @@ fn sampled(recorded: u64, ended: u64) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use model::{Attempt, InvocationId, Place, Timestamp, Trigger};
+
     use super::*;
+
+    fn record(attempts: Vec<Attempt>) -> Record {
+        Record {
+            id: InvocationId::new(Timestamp(0), [1; 10]),
+            function: model::FunctionId {
+                project: model::Name::default_project(),
+                name: "hello".parse().unwrap(),
+            },
+            version: None,
+            trigger: Trigger::Http,
+            outcome: model::Outcome::Ok,
+            message: None,
+            fault: None,
+            method: None,
+            path: None,
+            status: None,
+            arrived: Timestamp(0),
+            waited_us: 0,
+            ran_us: 0,
+            cold: false,
+            worker: None,
+            attempts,
+        }
+    }
+
+    #[test]
+    fn where_it_ran_has_a_column_only_where_a_developer_was_asked() {
+        assert!(!rendered(&[record(Vec::new())]).contains("WHERE"));
+        let mut live = Attempt::new(1, Place::Live);
+        live.developer = Some("ann@laptop".into());
+        live.rule = Some("header:x-dev=ann".into());
+        live.why = Some("no accept within 500 ms".into());
+        let table = rendered(&[record(vec![live, Attempt::new(2, Place::Deployed)])]);
+        let line = "live ann@laptop (header:x-dev=ann): no accept within 500 ms, then deployed";
+        assert!(table.contains("WHERE") && table.contains(line), "{table}");
+    }
 
     #[test]
     fn a_sample_says_so() {

@@ -134,10 +134,13 @@ async fn insert_record(
 ) -> Result<(), sqlx::Error> {
     let fault = record.fault.as_ref().map(serde_json::to_string).transpose();
     let fault = fault.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let attempts = Some(&record.attempts).filter(|attempts| !attempts.is_empty());
+    let attempts = attempts.map(serde_json::to_string).transpose();
+    let attempts = attempts.map_err(|error| sqlx::Error::Encode(error.into()))?;
     query(
         "INSERT OR REPLACE INTO invocations (id, function, version, \"trigger\", outcome, message, fault, \
-         method, path, status, arrived, waited_us, ran_us, cold, worker) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         method, path, status, arrived, waited_us, ran_us, cold, worker, attempts) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(id_bytes(record.id))
     .bind(key)
@@ -154,6 +157,7 @@ async fn insert_record(
     .bind(i64::try_from(record.ran_us).unwrap_or(i64::MAX))
     .bind(record.cold)
     .bind(record.worker.as_deref())
+    .bind(attempts)
     .execute(conn)
     .await?;
     Ok(())

@@ -1,7 +1,8 @@
 //! Rows of `records.db` as words of the model, and back.
 
 use model::{
-    FunctionId, HandlerFault, InvocationId, Level, LogLine, Record, Timestamp, VersionNumber,
+    Attempt, FunctionId, HandlerFault, InvocationId, Level, LogLine, Record, Timestamp,
+    VersionNumber,
 };
 use sqlx::{Row, SqliteConnection, query, query_scalar, sqlite::SqliteRow};
 
@@ -60,7 +61,7 @@ fn id_of(bytes: &[u8]) -> Result<InvocationId, Trip> {
 
 /// The columns that [`record_of`] reads, in its order.
 pub(crate) const RECORD: &str = "id, version, \"trigger\", outcome, message, fault, method, path, status, \
-    arrived, waited_us, ran_us, cold, worker";
+    arrived, waited_us, ran_us, cold, worker, attempts";
 
 pub(crate) fn record_of(row: &SqliteRow, function: &FunctionId) -> Result<Record, Trip> {
     let micros = |at| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
@@ -83,6 +84,9 @@ pub(crate) fn record_of(row: &SqliteRow, function: &FunctionId) -> Result<Record
         ran_us: micros(11)?,
         cold: row.try_get(12)?,
         worker: row.try_get(13)?,
+        attempts: row
+            .try_get::<Option<&str>, _>(14)?
+            .map_or(Ok(Vec::new()), attempts_of)?,
     })
 }
 
@@ -92,6 +96,10 @@ fn optional_version(number: Option<i64>) -> Result<Option<VersionNumber>, Trip> 
 
 fn fault_of(json: &str) -> Result<HandlerFault, Trip> {
     serde_json::from_str(json).map_err(|_| Trip::unreadable(json, "what a handler threw"))
+}
+
+fn attempts_of(json: &str) -> Result<Vec<Attempt>, Trip> {
+    serde_json::from_str(json).map_err(|_| Trip::unreadable(json, "the attempts of an invocation"))
 }
 
 /// The columns that [`line_of`] reads, in its order.

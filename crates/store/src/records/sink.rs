@@ -245,7 +245,10 @@ pub(crate) fn record_bytes(record: &Record) -> usize {
     let fault = fault.map_or(0, |fault| {
         fault.error_type.len() + fault.message.len() + text(&fault.stack)
     });
-    ROW_BYTES + text(&record.message) + text(&record.path) + fault
+    let attempts = record.attempts.iter().map(|attempt| {
+        ROW_BYTES + text(&attempt.rule) + text(&attempt.why) + text(&attempt.outcome)
+    });
+    ROW_BYTES + text(&record.message) + text(&record.path) + fault + attempts.sum::<usize>()
 }
 
 /// What a line takes while it waits, about, in bytes.

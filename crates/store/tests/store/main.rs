@@ -92,6 +92,7 @@ impl World {
             ran_us: 345,
             cold: false,
             worker: Some("w1".into()),
+            attempts: Vec::new(),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    AliasTarget, Digest, ErrorType, HandlerFault, Level, Outcome, Timestamp, VersionNumber,
+    AliasTarget, Attempt, Digest, ErrorType, HandlerFault, Level, Outcome, Place, Timestamp,
+    VersionNumber,
 };
 use store::{
     Alias, AliasChange, FindError, InvocationFilter, LogFilter, NewToken, Role, Store, StoreError,
@@ -249,6 +250,10 @@ async fn invocations_are_remembered(world: &World, store: &Store) {
         message: "x is not a function".into(),
         stack: Some("at src/hello.ts:3".into()),
     });
+    failed.attempts = vec![
+        Attempt::new(1, Place::Live),
+        Attempt::new(2, Place::Deployed),
+    ];
     world.pass_ms(1);
     for record in [failed.clone(), world.call(&hello, 2)] {
         assert!(sampler.ended(record.trigger, record.outcome, 357, world.now()));
