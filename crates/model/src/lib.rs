@@ -11,6 +11,7 @@ mod limits;
 mod name;
 mod pool;
 mod route;
+mod rule;
 mod settings;
 mod units;
 mod version;
@@ -27,6 +28,7 @@ pub use pool::{
     PoolView, Reason, STRESSED_WAIT, Step, Wear, WorkerState, is_worn, next_step, patience,
 };
 pub use route::{Method, Params, Route, RouteError, RouteTable, Target, is_server_path};
+pub use rule::{Facts, HttpFacts, PathPattern, RULE_FORMS, RULE_MAX, Rank, Rule, RuleError};
 pub use settings::{
     Auth, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,
 };
