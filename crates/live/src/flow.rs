@@ -28,7 +28,7 @@ const ACK_WAIT: u64 = 25;
 /// So many frames are acknowledged at once.
 const ACK_SOON: u32 = 4;
 
-/// The count of an acknowledgement that asks for one: the sender waits for room, and word of it may be lost.
+/// The count of an acknowledgement that asks for one, and for all that is not acknowledged: word of it may be lost.
 const ASKS: u32 = 2;
 
 const _: () = assert!(CHUNK + 64 <= PAYLOAD_MAX);
@@ -162,6 +162,7 @@ impl Flow {
         if index == UNNUMBERED {
             if frame.head.count == ASKS {
                 self.acknowledge(out);
+                self.send_again(now, out);
             }
             return Ok(whole);
         }
@@ -204,9 +205,7 @@ impl Flow {
             self.patience = (self.patience * 2).min(RESEND_MAX);
             self.send_again(now, out);
             if self.fresh == self.acked && !self.kept.is_empty() {
-                let head = self.head(Kind::Ack, Flags::default(), UNNUMBERED, ASKS);
-                let body = Bytes::new();
-                out.push(Frame { head, body });
+                self.ask(out);
             }
         }
         if self.owes_since.is_some_and(|since| since + ACK_WAIT <= now) {
@@ -214,14 +213,26 @@ impl Flow {
         }
     }
 
-    /// Sends all that is not acknowledged again, at once: the way to the other end is new.
-    pub fn send_again(&mut self, now: u64, out: &mut Vec<Frame>) {
+    /// Sends all that is not acknowledged again, at once.
+    fn send_again(&mut self, now: u64, out: &mut Vec<Frame>) {
         let sent = self.fresh - self.acked;
         for place in 0..sent {
             let frame = self.frame(place);
             out.push(frame);
         }
         self.resend_at = (!self.kept.is_empty()).then_some(now + self.patience);
+    }
+
+    /// The way to the other end is new: what either may have missed is sent again.
+    pub fn resume(&mut self, now: u64, out: &mut Vec<Frame>) {
+        self.send_again(now, out);
+        self.ask(out);
+    }
+
+    fn ask(&mut self, out: &mut Vec<Frame>) {
+        let head = self.head(Kind::Ack, Flags::default(), UNNUMBERED, ASKS);
+        let body = Bytes::new();
+        out.push(Frame { head, body });
     }
 
     /// Says what has come, and how much more may.

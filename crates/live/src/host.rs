@@ -185,15 +185,6 @@ impl Host {
         }
     }
 
-    /// The session's way here is new: what it may have missed is sent again.
-    pub fn resumed(&mut self, now: u64, peer: u32) {
-        for (key, attempt) in &mut self.attempts {
-            if key.peer == peer {
-                attempt.flow.send_again(now, &mut self.out);
-            }
-        }
-    }
-
     /// What time alone asks for; to be called every 25 ms or so while there are attempts.
     pub fn tick(&mut self, now: u64) {
         let (mut late, mut again) = (Vec::new(), Vec::new());

@@ -203,7 +203,7 @@ impl Session {
     /// The way to the channel is new: what may have been missed is sent again.
     pub fn resumed(&mut self, now: u64) {
         for attempt in self.attempts.values_mut() {
-            attempt.flow.send_again(now, &mut self.out);
+            attempt.flow.resume(now, &mut self.out);
         }
     }
 

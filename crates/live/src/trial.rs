@@ -398,6 +398,13 @@ impl World {
             .for_each(|story| story.left = true);
     }
 
+    /// The session's connection is replaced: what was on its way is lost.
+    fn reconnect(&mut self) {
+        self.flying.clear();
+        self.session.resumed(self.now);
+        self.turn();
+    }
+
     /// A caller goes away; he is told nothing more.
     fn leave(&mut self) {
         let waits = |story: &Story| !story.left && story.ended + story.free == 0;
@@ -450,6 +457,9 @@ fn play(seed: u64, weather: Weather, deaths: bool) -> World {
         }
         if world.chance(5) {
             world.leave();
+        }
+        if deaths && world.chance(5) {
+            world.reconnect();
         }
         let millis = world.dice.random_range(1..80);
         world.pass(millis);
