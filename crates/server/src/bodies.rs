@@ -120,6 +120,14 @@ impl BodyLimit {
         }
     }
 
+    /// Refuses a body that is known to be too large before its first byte.
+    pub(crate) fn check_hint(&self, hint: &SizeHint) -> Result<(), Failure> {
+        match hint.exact() {
+            Some(size) => self.check(usize::try_from(size).unwrap_or(usize::MAX)),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses whole bytes that are too many.
     pub(crate) fn check(&self, size: usize) -> Result<(), Failure> {
         if size as u64 > self.most.0 {
@@ -190,6 +198,12 @@ impl Broke {
     pub(crate) fn why(&self) -> Option<&Failure> {
         self.0.get()
     }
+
+    /// It broke off.
+    pub(crate) fn because(&self, failure: &Failure) {
+        // Set once: a body that broke off is not asked again.
+        let _ = self.0.set(failure.clone());
+    }
 }
 
 impl RequestBody {
@@ -213,14 +227,6 @@ impl RequestBody {
     /// Knows later why the body broke off.
     pub(crate) fn broke(&self) -> Broke {
         self.broke.clone()
-    }
-
-    /// All of it, if it keeps its limit.
-    pub(crate) async fn whole(self) -> Result<Bytes, Failure> {
-        match self.collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(BodyError(failure)) => Err(failure),
-        }
     }
 
     fn poll_read(
@@ -264,8 +270,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let read = ready!(self.poll_read(context));
         if let Some(Err(failure)) = &read {
-            // Set once: a body that broke off is not asked again.
-            let _ = self.broke.0.set(failure.clone());
+            self.broke.because(failure);
         }
         Poll::Ready(read.map(|frame| frame.map_err(BodyError::from)))
     }
@@ -284,6 +289,17 @@ impl Drop for RequestBody {
         if !self.is_whole && !self.incoming.is_end_stream() {
             self.line.leave_unread();
         }
+    }
+}
+
+/// All of a request's body, if it keeps its limit.
+pub(crate) async fn whole<B>(body: B) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes, Error = BodyError>,
+{
+    match body.collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(BodyError(failure)) => Err(failure),
     }
 }
 

@@ -75,6 +75,13 @@ impl Builds {
         }
     }
 
+    /// Why the function has no working new version, if it has none.
+    pub(crate) fn why_broken(&self, function: &FunctionId) -> Option<String> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = open.get(&Some(function.clone()))?.broken.as_ref()?;
+        Some(String::from_utf8_lossy(why.as_bytes()).into_owned())
+    }
+
     fn look(&self, function: Option<&FunctionId>) -> Sight {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(function) = function else {

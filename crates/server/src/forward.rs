@@ -111,17 +111,23 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
 /// Makes a client's request the one that the handler sees.
 pub(crate) fn request(parts: &mut request::Parts, marks: &Marks, params: &Params) {
     let headers = &mut parts.headers;
-    strip_hop_by_hop(headers);
     // Only this server says these; a caller that does is not believed.
     headers.remove(PARAMS);
-    headers.remove(DEADLINE);
     headers.remove(TRIGGER);
     crate::auth::strip_token(headers);
-    headers.insert(INVOCATION_ID, marks.id_header.clone());
-    headers.insert(TRACEPARENT, marks.traceparent.clone());
     if !params.is_empty() {
         headers.insert(PARAMS, params_header(params));
     }
+    brought(parts, marks);
+}
+
+/// Makes a request that a server has forwarded already the one that the handler sees.
+pub(crate) fn brought(parts: &mut request::Parts, marks: &Marks) {
+    let headers = &mut parts.headers;
+    strip_hop_by_hop(headers);
+    headers.remove(DEADLINE);
+    headers.insert(INVOCATION_ID, marks.id_header.clone());
+    headers.insert(TRACEPARENT, marks.traceparent.clone());
     if parts.uri.authority().is_some() {
         // An absolute target names the host better than the header does (RFC 9112 3.2.2).
         if let Some(Ok(host)) = parts
@@ -153,6 +159,14 @@ pub(crate) fn response(parts: &mut response::Parts, marks: &Marks) {
 fn origin_form(uri: &Uri) -> Uri {
     let path = uri.path_and_query().cloned();
     path.map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// The parameters that a forwarded request carries, which are no headers of its caller's.
+pub(crate) fn take_params(headers: &mut HeaderMap) -> Params {
+    let header = headers.remove(PARAMS);
+    let object = header.and_then(|header| serde_json::from_slice(header.as_bytes()).ok());
+    let object: std::collections::BTreeMap<String, String> = object.unwrap_or_default();
+    object.into_iter().collect()
 }
 
 /// The parameters as a JSON object in ASCII: other bytes do not survive a header in every runtime.
@@ -240,5 +254,8 @@ mod tests {
         let text = header.to_str().unwrap();
         let back: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(back["name"], "Žofie \u{1f600}\n");
+        let mut headers = HeaderMap::from_iter([(PARAMS, header)]);
+        assert_eq!(take_params(&mut headers), params);
+        assert!(headers.is_empty());
     }
 }

@@ -9,14 +9,15 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, request::Par
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use model::{
-    Auth, ErrorType, Failure, FunctionId, Kind, Params, Runtime, Timestamp, Trigger, is_server_path,
+    Auth, ErrorType, Failure, FunctionId, Kind, Limits, Params, Runtime, Timestamp, Trigger,
+    is_server_path,
 };
 use tower_service::Service;
 
 use crate::{
     app::App,
     auth::Peer,
-    bodies::{BodyLimit, Broke, RequestBody, whole_answer},
+    bodies::{BodyLimit, Broke, RequestBody, whole, whole_answer},
     builds::STALE,
     door::Line,
     errors, forward, function_url,
@@ -179,11 +180,8 @@ impl Visitor {
         let app = &self.app;
         match answered {
             Ok(Answered::Streamed(parts, answer)) => {
-                let limit = BodyLimit::response(&app.limits);
-                let mut streamed = Streamed::new(answer, walk.invocation, limit, walk.broke);
-                if forward::is_event_stream(&parts.headers) {
-                    streamed = streamed.held_open(&app.limits);
-                }
+                let streamed =
+                    Streamed::answering(&parts, answer, walk.invocation, &app.limits, walk.broke);
                 ReplyBody::streamed(
                     Response::from_parts(parts, streamed),
                     &self.line,
@@ -323,10 +321,7 @@ impl Walk<'_> {
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             return self.socket(parts, answer, caller).await;
         }
-        let limit = BodyLimit::response(&app.limits);
-        if let Some(size) = answer.size_hint().exact() {
-            limit.check(usize::try_from(size).unwrap_or(usize::MAX))?;
-        }
+        BodyLimit::response(&app.limits).check_hint(&answer.size_hint())?;
         self.invocation.answers(parts.status);
         Ok(Answered::Streamed(parts, answer))
     }
@@ -339,8 +334,7 @@ impl Walk<'_> {
         caller: Option<OnUpgrade>,
     ) -> Result<Answered, Failure> {
         let Some(caller) = caller else {
-            let message = "the handler switched protocols (status 101) without being asked";
-            return Err(Failure::new(ErrorType::HandlerError, message));
+            return Err(uninvited_switch());
         };
         forward::switch_protocol(&mut parts.headers);
         self.invocation.answers(parts.status);
@@ -358,7 +352,7 @@ impl Walk<'_> {
         if forward::asks_for_websocket(&parts) {
             return Err(forward::no_websocket("an event handler has no WebSockets"));
         }
-        let body = body.whole().await?;
+        let body = whole(body).await?;
         let mut parts = parts;
         crate::auth::strip_token(&mut parts.headers);
         let origin = function_url::Origin {
@@ -371,14 +365,7 @@ impl Walk<'_> {
         let event = function_url::event(&parts, &body, &origin)?;
         limit.check(event.len())?;
         let lease = self.acquire().await?;
-        let answer = lease
-            .send(event_request(event, &self.marks, Trigger::Http))
-            .await?;
-        let result = whole_answer(answer.into_body(), BodyLimit::result(&app.limits)).await?;
-        let mut response = function_url::response(result)?;
-        response
-            .headers_mut()
-            .insert(forward::INVOCATION_ID, self.marks.id_header.clone());
+        let response = ask_with_event(lease, event, &self.marks, &app.limits).await?;
         Ok(Answered::Whole(response))
     }
 
@@ -391,6 +378,30 @@ impl Walk<'_> {
         )
         .await
     }
+}
+
+/// Sends an event handler the event that a web request became; its result becomes the response.
+pub(crate) async fn ask_with_event(
+    lease: Lease,
+    event: Bytes,
+    marks: &Marks,
+    limits: &Limits,
+) -> Result<Response<Bytes>, Failure> {
+    let answer = lease
+        .send(event_request(event, marks, Trigger::Http))
+        .await?;
+    let result = whole_answer(answer.into_body(), BodyLimit::result(limits)).await?;
+    let mut response = function_url::response(result)?;
+    response
+        .headers_mut()
+        .insert(forward::INVOCATION_ID, marks.id_header.clone());
+    Ok(response)
+}
+
+/// The failure of a handler that switched protocols for a caller who did not ask for that.
+pub(crate) fn uninvited_switch() -> Failure {
+    let message = "the handler switched protocols (status 101) without being asked";
+    Failure::new(ErrorType::HandlerError, message)
 }
 
 /// A worker for the invocation. Where another version takes over meanwhile, that one's worker.
@@ -441,8 +452,7 @@ pub(crate) fn event_request(event: Bytes, marks: &Marks, trigger: Trigger) -> Re
     headers.insert(http::header::CONTENT_TYPE, errors::JSON);
     headers.insert(forward::INVOCATION_ID, marks.id_header.clone());
     headers.insert(forward::TRACEPARENT, marks.traceparent.clone());
-    if trigger != Trigger::Http {
-        headers.insert(forward::TRIGGER, HeaderValue::from_static(trigger.as_str()));
-    }
+    // Tells it from a web request, wherever it runs.
+    headers.insert(forward::TRIGGER, HeaderValue::from_static(trigger.as_str()));
     request
 }

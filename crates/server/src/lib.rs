@@ -16,6 +16,7 @@ mod frames;
 mod function_url;
 mod gateway;
 mod guard;
+mod guests;
 mod health;
 mod invoke;
 mod invoker;
@@ -36,6 +37,7 @@ mod workbench;
 
 pub use builds::Building;
 pub use clock::SystemClock;
+pub use guests::{Guest, GuestAnswer, GuestBody};
 pub use journal::Ended;
 pub use lifecycle::{Server, start};
 pub use offline::{MadeToken, TokenError, create_token};

@@ -65,6 +65,20 @@ impl Marks {
         }
     }
 
+    /// Marks of an invocation that has an id already; its trace goes on as it is.
+    pub(crate) fn brought(id: InvocationId, at: Timestamp, trace: Option<&HeaderValue>) -> Marks {
+        let mut marks = Marks::new(at, trace);
+        let mut text = [0; ID];
+        let id_text = id.0.hyphenated().encode_lower(&mut text);
+        marks.id = id;
+        marks.id_header =
+            HeaderValue::from_str(id_text).expect("hex digits and dashes are a header's value");
+        if let Some(trace) = trace.filter(|trace| is_traceparent(trace.as_bytes())) {
+            marks.traceparent = trace.clone();
+        }
+        marks
+    }
+
     /// The same, for a caller who named an alias.
     pub(crate) fn with_alias(mut self, alias: Option<&str>) -> Marks {
         self.alias = alias.map(Box::from);

@@ -14,7 +14,7 @@ use model::{ByteSize, ErrorType, Failure, Limits, TimeSpan};
 use crate::{
     bodies::{BodyLimit, Broke, Silence},
     door::{Line, Lines},
-    gateway,
+    forward, gateway,
     invoker::Answer,
     journal::Invocation,
 };
@@ -48,32 +48,32 @@ pub(crate) struct Streamed {
 }
 
 impl Streamed {
-    /// A body that ends its invocation with the last byte.
-    pub(crate) fn new(
+    /// The body of this answer, which ends its invocation with the last byte. A stream of events has no limit on time
+    /// and size, but one on silence.
+    pub(crate) fn answering(
+        parts: &http::response::Parts,
         answer: Answer,
         mut invocation: Invocation,
-        limit: BodyLimit,
+        limits: &Limits,
         broke: Option<Broke>,
     ) -> Streamed {
         if answer.is_end_stream() {
             invocation.succeed();
         }
-        Streamed {
+        let mut streamed = Streamed {
             answer,
             invocation,
-            limit,
+            limit: BodyLimit::response(limits),
             size: 0,
             broke,
             silence: None,
+        };
+        if forward::is_event_stream(&parts.headers) {
+            streamed.answer.hold_open();
+            streamed.silence = Some(Silence::new(limits.stream_idle));
+            streamed.limit.most = ByteSize(u64::MAX);
         }
-    }
-
-    /// The same without limits on time and size, but on silence: for a stream of events.
-    pub(crate) fn held_open(mut self, limits: &Limits) -> Streamed {
-        self.answer.hold_open();
-        self.silence = Some(Silence::new(limits.stream_idle));
-        self.limit.most = ByteSize(u64::MAX);
-        self
+        streamed
     }
 
     /// The server cuts off what is in flight.
@@ -82,46 +82,60 @@ impl Streamed {
         self.invocation.fail(&failure);
         failure
     }
+}
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = Failure;
 
     fn poll_frame(
-        &mut self,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let next = Pin::new(&mut self.answer).poll_frame(context);
-        if let Some(silence) = &mut self.silence {
+        let this = &mut *self;
+        let next = Pin::new(&mut this.answer).poll_frame(context);
+        if let Some(silence) = &mut this.silence {
             match &next {
                 Poll::Ready(_) => silence.broken(),
                 Poll::Pending => {
                     let failure = silent(ready!(silence.poll_over(context)));
-                    self.invocation.fail(&failure);
+                    this.invocation.fail(&failure);
                     return Poll::Ready(Some(Err(failure)));
                 }
             }
         }
         let failure = match ready!(next) {
             None => {
-                self.invocation.succeed();
+                this.invocation.succeed();
                 return Poll::Ready(None);
             }
             Some(Ok(frame)) => {
-                self.size += frame.data_ref().map_or(0, Bytes::len) as u64;
-                if self.size <= self.limit.most.0 {
+                this.size += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if this.size <= this.limit.most.0 {
                     // A body of known length is not asked again after its last byte.
-                    if self.answer.is_end_stream() {
-                        self.invocation.succeed();
+                    if this.answer.is_end_stream() {
+                        this.invocation.succeed();
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
-                self.limit.exceeded(self.size)
+                this.limit.exceeded(this.size)
             }
             // An answer that broke because the request did has the request's cause.
-            Some(Err(failure)) => match self.broke.as_ref().and_then(Broke::why) {
+            Some(Err(failure)) => match this.broke.as_ref().and_then(Broke::why) {
                 Some(cause) => cause.clone(),
                 None => failure,
             },
         };
-        self.invocation.fail(&failure);
+        this.invocation.fail(&failure);
         Poll::Ready(Some(Err(failure)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.answer.size_hint()
     }
 }
 
@@ -184,7 +198,7 @@ impl Body for ReplyBody {
         match &mut self.source {
             Source::Streamed(streamed) if is_cut => Poll::Ready(Some(Err(streamed.cut_off()))),
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Streamed(streamed) => streamed.poll_frame(context),
+            Source::Streamed(streamed) => Pin::new(streamed.as_mut()).poll_frame(context),
             Source::Api(body) => Pin::new(body).poll_frame(context).map_err(|error| {
                 Failure::new(
                     ErrorType::Internal,
@@ -197,7 +211,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(bytes) => bytes.is_none(),
-            Source::Streamed(streamed) => streamed.answer.is_end_stream(),
+            Source::Streamed(streamed) => streamed.is_end_stream(),
             Source::Api(body) => body.is_end_stream(),
         }
     }
@@ -207,7 +221,7 @@ impl Body for ReplyBody {
             Source::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
-            Source::Streamed(streamed) => streamed.answer.size_hint(),
+            Source::Streamed(streamed) => streamed.size_hint(),
             Source::Api(body) => body.size_hint(),
         }
     }

@@ -23,10 +23,11 @@ use tokio::net::UnixStream;
 
 use crate::{
     body::{Body, BodyError},
+    limit::Limit,
     pool::Lease,
     socket::Socket,
     trace,
-    worker::{Cause, WorkerRef, timed_out},
+    worker::{Cause, WorkerRef},
 };
 
 /// When the invocation will have run for `timeout`, in Unix milliseconds.
@@ -180,7 +181,7 @@ impl Exchange {
             response.as_mut().poll(context).map(Some)
         });
         match head.await {
-            None => Sent::Failed(timed_out(self.lease().version().settings.timeout)),
+            None => Sent::Failed(self.lease().limit().exceeded()),
             Some(Ok(head)) => Sent::Head(head),
             Some(Err(mut error)) => match error.take_message() {
                 Some(request) => Sent::Unsent(request),
@@ -224,7 +225,7 @@ impl Lease {
     pub async fn send(self, mut request: Request<Body>) -> Result<Response<Answer>, Failure> {
         let mut lease = self;
         for _ in 0..RESENDS {
-            let (pool, id) = (lease.pool(), lease.id());
+            let (pool, id, limit) = (lease.pool(), lease.id(), lease.limit());
             let deadline = lease.begin();
             request
                 .headers_mut()
@@ -259,7 +260,7 @@ impl Lease {
                 }
                 Sent::Broken => return Err(broken(&mut exchange, id).await),
             }
-            lease = pool.acquire(id).await?;
+            lease = pool.acquire(id).await?.limited(limit);
         }
         Err(crate::worker::crashed(
             "three workers in a row died before they took this invocation",
@@ -271,7 +272,7 @@ impl Lease {
 pub(crate) async fn broken(exchange: &mut Exchange, id: InvocationId) -> Failure {
     let lease = exchange.lease();
     if lease.slot().is_timed_out() {
-        let failure = timed_out(lease.version().settings.timeout);
+        let failure = lease.limit().exceeded();
         exchange.abandon();
         return failure;
     }
@@ -300,7 +301,8 @@ async fn answer(exchange: Exchange, head: Response<Incoming>) -> Result<Response
     if !is_fault {
         return Ok(Response::from_parts(parts, answer));
     }
-    let version = answer.exchange.lease().version().clone();
+    let lease = answer.exchange.lease();
+    let (version, limit) = (lease.version().clone(), lease.limit());
     let described = Limited::new(answer, FAULT_MAX).collect().await;
     let fault = described
         .ok()
@@ -311,13 +313,17 @@ async fn answer(exchange: Exchange, head: Response<Incoming>) -> Result<Response
             "the handler failed, and its error could not be read",
         ));
     };
-    Err(failure_of(trace::remap(fault, &version.dir), &version))
+    Err(failure_of(
+        trace::remap(fault, &version.dir),
+        &version,
+        limit,
+    ))
 }
 
 /// The failure that a fault means: engines report their own limits as faults too.
-fn failure_of(fault: HandlerFault, version: &crate::Version) -> Failure {
+fn failure_of(fault: HandlerFault, version: &crate::Version, limit: Limit) -> Failure {
     match fault.error_type.as_str() {
-        "FunctionTimeout" => timed_out(version.settings.timeout),
+        "FunctionTimeout" => limit.exceeded(),
         "OutOfMemory" => Failure::new(
             ErrorType::OutOfMemory,
             format!(
@@ -405,9 +411,9 @@ impl http_body::Body for Answer {
             return Poll::Ready(None);
         }
         if this.exchange.poll_timed_out(context) {
-            let limit = this.exchange.lease().version().settings.timeout;
+            let failure = this.exchange.lease().limit().exceeded();
             this.exchange.abandon();
-            return Poll::Ready(Some(Err(timed_out(limit))));
+            return Poll::Ready(Some(Err(failure)));
         }
         if let Some(conn) = this.exchange.conn.as_mut() {
             conn.drive(context);

@@ -7,6 +7,7 @@ mod cgroup;
 mod exchange;
 mod house;
 mod inspect;
+mod limit;
 pub mod machine;
 mod output;
 mod owner;

@@ -340,7 +340,7 @@ impl Owner {
         self.shared.house.tasks.spawn(async move {
             match worker.overdue.get() {
                 // A handler ran past its deadline and may still run: there is nobody to be polite to.
-                Some(culprit) => worker.kill(Cause::Timeout(*culprit, worker.timeout())),
+                Some((culprit, limit)) => worker.kill(Cause::Timeout(*culprit, *limit)),
                 None => worker.end(cause).await,
             }
         });

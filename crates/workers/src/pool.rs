@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     exchange::{self, Conn},
     house::House,
+    limit::Limit,
     owner::Event,
     slots::FreeSlots,
     version::Version,
@@ -241,6 +242,7 @@ pub fn take(shared: &Arc<Shared>, id: InvocationId) -> Option<Lease> {
                 worker: worker.clone(),
                 number,
                 id,
+                limit: Limit::of_version(shared.version.settings.timeout),
                 is_cold,
             });
         }
@@ -254,10 +256,25 @@ pub struct Lease {
     worker: Arc<Worker>,
     number: u32,
     id: InvocationId,
+    limit: Limit,
     is_cold: bool,
 }
 
 impl Lease {
+    /// The same for an invocation that began elsewhere, and has this much time left whatever the version's `timeout` is.
+    pub fn within(self, left: TimeSpan) -> Lease {
+        self.limited(Limit::brought(left))
+    }
+
+    pub(crate) fn limited(mut self, limit: Limit) -> Lease {
+        self.limit = limit;
+        self
+    }
+
+    pub(crate) fn limit(&self) -> Limit {
+        self.limit
+    }
+
     /// Whether a worker was started for it.
     pub fn cold(&self) -> bool {
         self.is_cold
@@ -288,7 +305,7 @@ impl Lease {
     /// Starts the deadline; tells it as wall-clock time.
     pub(crate) fn begin(&self) -> Timestamp {
         let house = &self.shared.house;
-        let timeout = self.shared.version.settings.timeout;
+        let limit = self.limit.millis();
         // An isolate stops itself at its deadline; only what stays inside a built-in is left to us.
         let grace = if self.worker.socket.is_none() {
             ISOLATE_GRACE
@@ -296,8 +313,8 @@ impl Lease {
             0
         };
         self.slot()
-            .begin(self.id, house.ticks() + timeout.0 + grace);
-        Timestamp(house.options.clock.now().0 + timeout.0 as i64)
+            .begin(self.id, self.limit, house.ticks() + limit + grace);
+        Timestamp(house.options.clock.now().0.saturating_add_unsigned(limit))
     }
 
     /// A new connection to the worker, if it can be had.
@@ -321,9 +338,8 @@ impl Lease {
 
     /// The caller left while the handler may still run: the owner keeps the slot until it has ended.
     pub(crate) fn caller_left(self) {
-        // A stream or socket had no deadline; its handler has `timeout` once more to notice that nobody listens.
-        let timeout = self.shared.version.settings.timeout;
-        let deadline = self.shared.house.ticks() + timeout.0;
+        // A stream or socket had no deadline; its handler has that time once more to notice that nobody listens.
+        let deadline = self.shared.house.ticks() + self.limit.millis();
         self.slot().bound_again(deadline);
         let events = self.shared.events.clone();
         events.send(Event::CallerLeft(self)).ok();

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{
     house::House,
+    limit::Limit,
     worker::{Cause, Worker},
 };
 
@@ -87,8 +88,7 @@ fn look(house: &Arc<House>, tick: u32) -> bool {
 fn expire(house: &Arc<House>, worker: &Arc<Worker>, now: u64) {
     if worker.is_debugged() {
         // Once the debugger is gone, what it held has its whole time again.
-        let later = now + worker.timeout().0;
-        worker.slots.iter().for_each(|slot| slot.hold(now, later));
+        worker.slots.iter().for_each(|slot| slot.hold(now));
         return;
     }
     for slot in &worker.slots {
@@ -97,30 +97,28 @@ fn expire(house: &Arc<House>, worker: &Arc<Worker>, now: u64) {
             continue;
         }
         let Some(id) = holder else { continue };
-        let timeout = worker
-            .version
-            .get()
-            .map_or(model::TimeSpan(0), |version| version.settings.timeout);
+        let limit = slot.limit();
         worker.gate.close();
         if worker.gate.inside() <= 1 {
-            worker.kill(Cause::Timeout(id, timeout));
+            worker.kill(Cause::Timeout(id, limit));
         } else {
-            worker.overdue.set(id).ok();
+            worker.overdue.set((id, limit)).ok();
             // Neighbours may end; what is held open gets a last deadline, or this worker would keep its place for hours.
-            let last = now + timeout.0;
             let open = worker.slots.iter().filter(|slot| slot.is_held_open());
-            open.for_each(|slot| slot.bound_again(last));
-            house.tasks.spawn(kill_if_blocked(worker.clone(), id));
+            open.for_each(|slot| slot.bound_again(now + slot.limit().millis()));
+            house
+                .tasks
+                .spawn(kill_if_blocked(worker.clone(), id, limit));
         }
         slot.waker.wake();
     }
 }
 
 /// Neighbours are in flight: they may end, unless nobody can, because the event loop is blocked.
-async fn kill_if_blocked(worker: Arc<Worker>, culprit: InvocationId) {
+async fn kill_if_blocked(worker: Arc<Worker>, culprit: InvocationId, limit: Limit) {
     let ping = tokio::time::timeout(PING_LIMIT, worker.ping());
     if !matches!(ping.await, Ok(Some(_))) {
-        worker.kill(Cause::Blocked(culprit));
+        worker.kill(Cause::Blocked(culprit, limit));
     }
 }
 

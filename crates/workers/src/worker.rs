@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::Body, exchange::Conn, inspect::Inspector, slots::Gate, spawner::kill_group,
+    body::Body, exchange::Conn, inspect::Inspector, limit::Limit, slots::Gate, spawner::kill_group,
     version::Version,
 };
 
@@ -79,7 +79,7 @@ pub struct Worker {
     /// Anonymous memory at the last look, in bytes.
     pub holds: AtomicU64,
     /// The first invocation that ran past its deadline beside neighbours; the worker is killed when these have ended.
-    pub overdue: OnceLock<InvocationId>,
+    pub overdue: OnceLock<(InvocationId, Limit)>,
     /// Why we end it; the first cause stays.
     pub cause: OnceLock<Cause>,
     /// The error that nobody caught and that ends it.
@@ -99,6 +99,8 @@ pub struct Slot {
     id: (AtomicU64, AtomicU64),
     /// When it must have ended, in ticks; zero for none.
     deadline: AtomicU64,
+    /// The limit from which the deadline came, as a word.
+    limit: AtomicU64,
     /// Whether its deadline has passed: [`RUNNING`] or [`TIMED_OUT`].
     fate: AtomicU8,
     /// Wakes the task that exchanges with the worker.
@@ -112,8 +114,10 @@ const TIMED_OUT: u8 = 1;
 
 impl Slot {
     /// Begins an invocation that must end at `deadline` ticks.
-    pub fn begin(&self, id: InvocationId, deadline: u64) {
+    pub fn begin(&self, id: InvocationId, limit: Limit, deadline: u64) {
         let (high, low) = id.to_words();
+        // Read only by who has seen the deadline.
+        self.limit.store(limit.to_word(), Relaxed);
         self.fate.store(RUNNING, SeqCst);
         self.id.1.store(low, SeqCst);
         self.id.0.store(high, SeqCst);
@@ -167,10 +171,16 @@ impl Slot {
         first
     }
 
-    /// Moves a deadline that has passed to `later`.
-    pub fn hold(&self, now: u64, later: u64) {
+    /// The limit of the invocation that holds it, or held it last.
+    pub fn limit(&self) -> Limit {
+        Limit::from_word(self.limit.load(Relaxed))
+    }
+
+    /// A deadline that has passed lies in the future again, by the whole limit.
+    pub fn hold(&self, now: u64) {
         let deadline = self.deadline.load(SeqCst);
         if deadline != 0 && now >= deadline {
+            let later = now + self.limit().millis();
             self.deadline
                 .compare_exchange(deadline, later, SeqCst, SeqCst)
                 .ok();
@@ -195,9 +205,9 @@ pub enum Cause {
     /// Its function was deleted and the grace is over.
     Deleted,
     /// An invocation went past its deadline.
-    Timeout(InvocationId, TimeSpan),
+    Timeout(InvocationId, Limit),
     /// An invocation went past its deadline and kept the event loop from everybody else.
-    Blocked(InvocationId),
+    Blocked(InvocationId, Limit),
     /// It went past its memory.
     OutOfMemory(ByteSize),
     /// Node's heap reached its limit, which is a part of the memory, and Node ends itself.
@@ -394,12 +404,13 @@ impl Worker {
     /// The failure that a cause means for one invocation.
     fn failure(&self, cause: &Cause, id: InvocationId) -> Failure {
         match cause {
-            Cause::Timeout(culprit, limit) if *culprit == id => timed_out(*limit),
+            Cause::Timeout(culprit, limit) | Cause::Blocked(culprit, limit) if *culprit == id => {
+                limit.exceeded()
+            }
             Cause::Timeout(culprit, _) => crashed(&format!(
                 "the worker was killed because its neighbour {culprit} ran past its deadline"
             )),
-            Cause::Blocked(culprit) if *culprit == id => timed_out(self.timeout()),
-            Cause::Blocked(culprit) => crashed(&format!(
+            Cause::Blocked(culprit, _) => crashed(&format!(
                 "the worker was killed because its neighbour {culprit} blocked the event loop past its deadline"
             )),
             Cause::OutOfMemory(used) => Failure::new(
@@ -423,13 +434,6 @@ impl Worker {
             }
         }
     }
-
-    /// The version's timeout; a blank child has none.
-    pub fn timeout(&self) -> TimeSpan {
-        self.version
-            .get()
-            .map_or(TimeSpan(0), |version| version.settings.timeout)
-    }
 }
 
 impl fmt::Display for Worker {
@@ -441,15 +445,6 @@ impl fmt::Display for Worker {
 /// A size to one decimal of a mebibyte, for people.
 fn rounded(size: ByteSize) -> String {
     format!("{}MB", size.0.div_ceil(1 << 20))
-}
-
-/// The failure of an invocation that ran past its deadline.
-pub fn timed_out(limit: TimeSpan) -> Failure {
-    Failure::new(
-        ErrorType::FunctionTimeout,
-        format!("killed at its deadline: `timeout` is {limit}"),
-    )
-    .hint("raise `timeout` in bungee.toml, or do less in one invocation")
 }
 
 /// The failure of a worker that Node itself ended.
