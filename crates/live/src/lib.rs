@@ -1,22 +1,24 @@
 //! Live development: the messages, both ends and the channels between them.
 //! Knows invocations, not HTTP nor the database. The state machines read no clock and do no IO.
 
+mod claims;
 mod flow;
 mod frame;
 mod host;
+mod message;
 mod session;
 #[cfg(test)]
 mod trial;
 mod work;
-mod message;
 
+pub use claims::{Admitted, ChannelSettings, Claims, Credentials, ENDS_MAX, Open, Policy, Turn};
 pub use flow::{CHUNK, MESSAGE_MAX, WINDOW};
 pub use frame::{Bad, Flags, Frame, HEADER, Head, Kind, PAYLOAD_MAX, Part, UNNUMBERED, VERSION};
 pub use host::{Host, Key, OFFER_WAIT, Told, lost};
-pub use session::{Asked, Session};
-pub use work::{Answer, Fault, Go, Line, Lines, Offer, Why};
 pub use message::{
     Alive, CAPABILITIES_MAX, CLAIMS_MAX, CLAIMS_OF_FUNCTION_MAX, Claim, Claimed, Control, Fatal,
     Gone, Goodbye, Heartbeat, Hello, Holder, Mode, NAME_MAX, Presence, Present, Refusal, Refused,
     Release, Role, SEAL_MAX, SERVE_MAX, Serve, TEXT_MAX, Taken, Unreadable, Welcome,
 };
+pub use session::{Asked, Session};
+pub use work::{Answer, Fault, Go, Line, Lines, Offer, Why};
