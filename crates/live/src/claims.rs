@@ -76,6 +76,8 @@ pub struct Claims {
     departed: VecDeque<Departed>,
     table: Table,
     last_peer: u32,
+    /// Why nobody is let in any more.
+    closed: Option<String>,
 }
 
 impl Claims {
@@ -89,6 +91,7 @@ impl Claims {
             departed: VecDeque::new(),
             table: Table::default(),
             last_peer: 0,
+            closed: None,
         }
     }
 
@@ -110,6 +113,9 @@ impl Claims {
         hello: Hello,
         chance: [u8; 32],
     ) -> Result<Admitted, Fatal> {
+        if let Some(why) = &self.closed {
+            return Err(Fatal(Refusal::new("ShuttingDown", why.as_str())));
+        }
         let (is_allowed, needs) = match hello.role {
             Role::Session => (who.may_attach, "live"),
             Role::Host => (who.may_host, "bridge"),
@@ -247,6 +253,17 @@ impl Claims {
         let mut turn = Turn::default();
         self.depart(now_ms, peer, why, &mut turn);
         turn
+    }
+
+    /// The channel closes: nobody is here any more, nobody is told so, and nobody is let in.
+    pub fn close(&mut self, why: &str) {
+        for peer in self.ends.keys() {
+            self.table.release(*peer, None);
+        }
+        self.ends.clear();
+        self.by_key.clear();
+        self.departed.clear();
+        self.closed = Some(why.into());
     }
 
     /// Time has passed: the silent are gone.

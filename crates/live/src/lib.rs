@@ -1,16 +1,21 @@
 //! Live development: the messages, both ends and the channels between them.
 //! Knows invocations, not HTTP nor the database. The state machines read no clock and do no IO.
 
+mod broker;
+mod channel;
 mod claims;
 mod flow;
 mod frame;
 mod host;
 mod message;
+mod queue;
 mod session;
 #[cfg(test)]
 mod trial;
 mod work;
 
+pub use broker::{Broker, Port, QUEUE_MAX};
+pub use channel::{Channel, Closed, Inbox, JoinError, Joined, Joining, Local, Outbox};
 pub use claims::{Admitted, ChannelSettings, Claims, Credentials, ENDS_MAX, Open, Policy, Turn};
 pub use flow::{CHUNK, MESSAGE_MAX, WINDOW};
 pub use frame::{Bad, Flags, Frame, HEADER, Head, Kind, PAYLOAD_MAX, Part, UNNUMBERED, VERSION};
