@@ -1,25 +1,32 @@
 //! Live development: the messages, both ends and the channels between them.
 //! Knows invocations, not HTTP nor the database. The state machines read no clock and do no IO.
 
+mod attached;
 mod broker;
 mod channel;
 mod claims;
+mod clock;
 mod flow;
 mod frame;
 mod host;
+mod hosting;
 mod message;
 mod queue;
 mod session;
 #[cfg(test)]
+mod together;
+#[cfg(test)]
 mod trial;
 mod work;
 
+pub use attached::{Attached, Event, Pieces, Reply, Runner, Terms, Wish, Work};
 pub use broker::{Broker, Port, QUEUE_MAX};
 pub use channel::{Channel, Closed, Inbox, JoinError, Joined, Joining, Local, Outbox};
 pub use claims::{Admitted, ChannelSettings, Claims, Credentials, ENDS_MAX, Open, Policy, Turn};
 pub use flow::{CHUNK, MESSAGE_MAX, WINDOW};
 pub use frame::{Bad, Flags, Frame, HEADER, Head, Kind, PAYLOAD_MAX, Part, UNNUMBERED, VERSION};
 pub use host::{Host, Key, OFFER_WAIT, Told, lost};
+pub use hosting::{Accepted, Hosting, Running, Sender};
 pub use message::{
     Alive, CAPABILITIES_MAX, CLAIMS_MAX, CLAIMS_OF_FUNCTION_MAX, Claim, Claimed, Control, Fatal,
     Gone, Goodbye, Heartbeat, Hello, Holder, Mode, NAME_MAX, Presence, Present, Refusal, Refused,

@@ -14,6 +14,8 @@ use crate::{
     door::Lines,
     health::Health,
     journal::Journal,
+    live::Live,
+    logs::LogHub,
     metrics::Metrics,
     registry::Registry,
 };
@@ -34,6 +36,10 @@ pub(crate) struct App {
     pub registry: Arc<Registry>,
     /// Changes of what is deployed.
     pub deploys: Deploys,
+    /// Who is attached.
+    pub live: Live,
+    /// Where log lines go.
+    pub logs: Arc<LogHub>,
     /// What `dev` is building.
     pub builds: Arc<Builds>,
     /// Who may do what.

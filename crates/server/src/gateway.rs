@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, request::Par
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use model::{
-    Auth, ErrorType, Failure, FunctionId, Kind, Limits, Params, Runtime, Timestamp, Trigger,
+    Auth, ErrorType, Facts, Failure, FunctionId, HttpFacts, Kind, Limits, Params, Runtime, Timestamp, Trigger,
     is_server_path,
 };
 use tower_service::Service;
@@ -23,6 +23,7 @@ use crate::{
     errors, forward, function_url,
     invoker::{Answer, Body, Lease},
     journal::Invocation,
+    live::Plan,
     marks::Marks,
     registry::Found,
     reply::{ReplyBody, Streamed},
@@ -148,6 +149,7 @@ impl Visitor {
         };
         let asked = Some((parts.method.clone(), parts.uri.clone()));
         let kind = deployed.version.kind;
+        let plan = self.plan(serving, &marks, &parts, arrived);
         let invocation = Invocation::begin(
             app.journal.clone(),
             deployed.clone(),
@@ -162,6 +164,7 @@ impl Visitor {
             marks,
             params,
             invocation,
+            plan,
             broke: None,
         };
         let answered = match kind {
@@ -241,6 +244,37 @@ impl Visitor {
         Ok(deployed)
     }
 
+    /// Which developer the request is for, if it is for one. Whoever names an alias means that version; and a WebSocket
+    /// does not cross to a laptop.
+    fn plan(
+        &self,
+        serving: &Serving,
+        marks: &Marks,
+        parts: &Parts,
+        arrived: Timestamp,
+    ) -> Option<Box<Plan>> {
+        let app = &self.app;
+        if app.live.is_quiet() || marks.alias.is_some() || forward::asks_for_websocket(parts) {
+            return None;
+        }
+        let user: Option<Arc<str>> = None;
+        let http = HttpFacts {
+            headers: &parts.headers,
+            path: parts.uri.path(),
+            user: user.as_deref(),
+        };
+        let facts = Facts {
+            id: marks.id,
+            http: Some(http),
+        };
+        let who = || match &user {
+            Some(user) => Some(user.to_string()),
+            None => self.peer.address().map(|address| address.to_string()),
+        };
+        let plan = app.live.plan(&serving.function, &facts, Trigger::Http)?;
+        Some(plan.of_request(parts, who()))
+    }
+
     /// A body that nobody will read must not break the answer.
     fn leave_unread(&self, incoming: &Incoming) {
         if !incoming.is_end_stream() {
@@ -280,6 +314,8 @@ struct Walk<'a> {
     marks: Marks,
     params: Params,
     invocation: Invocation,
+    /// Which developer it is for, if it is for one.
+    plan: Option<Box<Plan>>,
     /// Why the request's body broke off, if it has one that streams.
     broke: Option<Broke>,
 }
@@ -375,6 +411,7 @@ impl Walk<'_> {
             &mut self.deployed,
             &self.marks,
             &mut self.invocation,
+            self.plan.as_deref(),
         )
         .await
     }
@@ -404,8 +441,26 @@ pub(crate) fn uninvited_switch() -> Failure {
     Failure::new(ErrorType::HandlerError, message)
 }
 
-/// A worker for the invocation. Where another version takes over meanwhile, that one's worker.
+/// A place for the invocation: the session of the developer whom it is for, if that accepts, else a worker.
+/// Where another version takes over meanwhile, that one's worker.
 pub(crate) async fn acquire(
+    app: &Arc<App>,
+    deployed: &mut Arc<Deployed>,
+    marks: &Marks,
+    invocation: &mut Invocation,
+    plan: Option<&Plan>,
+) -> Result<Lease, Failure> {
+    let Some(plan) = plan else {
+        return acquire_worker(app, deployed, marks, invocation).await;
+    };
+    let lease = match plan.taker(app, deployed, marks, invocation).await {
+        Some(lease) => lease,
+        None => acquire_worker(app, deployed, marks, invocation).await?,
+    };
+    Ok(plan.observed(app, deployed, marks, lease))
+}
+
+async fn acquire_worker(
     app: &App,
     deployed: &mut Arc<Deployed>,
     marks: &Marks,

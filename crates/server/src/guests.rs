@@ -53,7 +53,7 @@ enum Source {
 
 /// Runs it on the current version of the function.
 pub(crate) async fn run(
-    app: &App,
+    app: &Arc<App>,
     function: &FunctionId,
     guest: Guest,
 ) -> Result<Response<GuestAnswer>, Failure> {
@@ -125,7 +125,7 @@ async fn after_builds(
 
 /// A guest on its way through our function.
 struct Stay<'a> {
-    app: &'a App,
+    app: &'a Arc<App>,
     deployed: Arc<Deployed>,
     marks: Marks,
     invocation: Invocation,
@@ -221,6 +221,7 @@ impl Stay<'_> {
             &mut self.deployed,
             &self.marks,
             &mut self.invocation,
+            None,
         );
         let lease = timeout_at(self.until, acquired).await;
         let left = self.until.saturating_duration_since(Instant::now());

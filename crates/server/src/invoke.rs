@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use model::{Failure, InvocationId, Kind, Trigger};
+use model::{Facts, Failure, InvocationId, Kind, Trigger};
 
 use crate::{
     app::App,
@@ -13,6 +13,7 @@ use crate::{
     gateway,
     invoker::Runner,
     journal::{Invocation, Timing},
+    live::Plan,
     marks::Marks,
     serving::{Deployed, Serving},
 };
@@ -45,7 +46,7 @@ pub(crate) struct Answer {
 /// # Errors
 /// The alias leads nowhere; nothing was begun.
 pub(crate) async fn invoke(
-    app: &App,
+    app: &Arc<App>,
     serving: &Serving,
     errand: Errand,
 ) -> Result<Outcome, Failure> {
@@ -85,8 +86,20 @@ pub(crate) async fn invoke(
     })
 }
 
+/// Which developer the event is for, if it is for one. Whoever names an alias means that version.
+fn plan(app: &App, deployed: &Deployed, marks: &Marks, trigger: Trigger) -> Option<Box<Plan>> {
+    if app.live.is_quiet() || marks.alias.is_some() {
+        return None;
+    }
+    let facts = Facts {
+        id: marks.id,
+        http: None,
+    };
+    app.live.plan(&deployed.version.function, &facts, trigger)
+}
+
 async fn carry(
-    app: &App,
+    app: &Arc<App>,
     deployed: &mut Arc<Deployed>,
     event: Bytes,
     marks: &Marks,
@@ -94,8 +107,9 @@ async fn carry(
     invocation: &mut Invocation,
     worker: &mut Option<Runner>,
 ) -> Result<Answer, Failure> {
-    let lease = gateway::acquire(app, deployed, marks, invocation).await?;
-    *worker = Some(lease.worker());
+    let plan = plan(app, deployed, marks, trigger);
+    let lease = gateway::acquire(app, deployed, marks, invocation, plan.as_deref()).await?;
+    *worker = lease.worker();
     let response = lease
         .send(gateway::event_request(event, marks, trigger))
         .await?;

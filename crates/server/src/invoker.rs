@@ -1,19 +1,39 @@
-//! Where an invocation may run. The gateway asks here and does not know more: the local workers now, a developer's
-//! session too once live development arrives.
+//! Where an invocation may run. The gateway asks here and does not know more: the local workers, or a developer's session.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use model::{Failure, InvocationId};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use model::{ErrorType, Failure, InvocationId, TimeSpan};
 use workers::{Counts, Pool};
 
-/// The right to run one invocation: a slot of a worker.
-pub(crate) type Lease = workers::Lease;
+use crate::live::{Observed, SessionAnswer, SessionLease};
+
+/// The right to run one invocation.
+pub(crate) enum Lease {
+    /// In a slot of a worker here.
+    Worker(workers::Lease),
+    /// In a developer's session that accepted it.
+    Session(Box<SessionLease>),
+    /// In either, while others have a copy.
+    Observed(Box<Observed>),
+}
 
 /// The body of a request on its way to a handler.
 pub(crate) type Body = workers::Body;
 
 /// The body of a handler's answer, as it comes.
-pub(crate) type Answer = workers::Answer;
+pub(crate) enum Answer {
+    /// From a worker here.
+    Worker(workers::Answer),
+    /// From a developer's session.
+    Session(Box<SessionAnswer>),
+}
 
 /// What a handler's answer became, if it switched protocols.
 pub(crate) type Socket = workers::Socket;
@@ -40,7 +60,7 @@ impl Invoker {
     /// A place to run one invocation, as soon as there is one.
     pub(crate) async fn acquire(&self, id: InvocationId) -> Result<Lease, Failure> {
         match self {
-            Invoker::Workers(pool) => pool.acquire(id).await,
+            Invoker::Workers(pool) => pool.acquire(id).await.map(Lease::Worker),
         }
     }
 
@@ -90,6 +110,94 @@ impl Invoker {
     pub(crate) fn counts(&self) -> Counts {
         match self {
             Invoker::Workers(pool) => pool.counts(),
+        }
+    }
+}
+
+impl Lease {
+    /// Whether a worker was started for it.
+    pub(crate) fn cold(&self) -> bool {
+        match self {
+            Lease::Worker(lease) => lease.cold(),
+            Lease::Session(_) => false,
+            Lease::Observed(observed) => observed.lease.cold(),
+        }
+    }
+
+    /// The worker here that it is a slot of.
+    pub(crate) fn worker(&self) -> Option<Runner> {
+        match self {
+            Lease::Worker(lease) => Some(lease.worker()),
+            Lease::Session(_) => None,
+            Lease::Observed(observed) => observed.lease.worker(),
+        }
+    }
+
+    /// The same, for so long instead of the version's `timeout`.
+    pub(crate) fn within(self, limit: TimeSpan) -> Lease {
+        match self {
+            Lease::Worker(lease) => Lease::Worker(lease.within(limit)),
+            // A session is told its limit with the invocation.
+            Lease::Session(_) | Lease::Observed(_) => self,
+        }
+    }
+
+    /// Runs the invocation, up to the head of its answer. Dropping the future means that the caller left.
+    pub(crate) async fn send(self, request: Request<Body>) -> Result<Response<Answer>, Failure> {
+        match self {
+            Lease::Worker(lease) => Ok(lease.send(request).await?.map(Answer::Worker)),
+            Lease::Session(lease) => lease.send(request).await,
+            Lease::Observed(observed) => observed.send(request).await,
+        }
+    }
+}
+
+impl Answer {
+    /// From now on the answer may take as long as it likes: whoever reads it looks after its silence.
+    pub(crate) fn hold_open(&mut self) {
+        match self {
+            Answer::Worker(answer) => answer.hold_open(),
+            Answer::Session(answer) => answer.hold_open(),
+        }
+    }
+
+    /// The bytes that follow a head which switches protocols.
+    pub(crate) async fn into_socket(self) -> Result<Socket, Failure> {
+        match self {
+            Answer::Worker(answer) => answer.into_socket().await,
+            Answer::Session(_) => Err(Failure::new(
+                ErrorType::HandlerError,
+                "a developer's code switched protocols, and a WebSocket does not cross to a laptop",
+            )),
+        }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self.get_mut() {
+            Answer::Worker(answer) => Pin::new(answer).poll_frame(context),
+            Answer::Session(answer) => Pin::new(answer.as_mut()).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Worker(answer) => answer.is_end_stream(),
+            Answer::Session(answer) => answer.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Worker(answer) => answer.size_hint(),
+            Answer::Session(_) => SizeHint::default(),
         }
     }
 }

@@ -276,15 +276,16 @@ impl Invocation {
         self.taken = Some(Instant::now());
         if let Some(ended) = self.ended.as_mut() {
             ended.is_cold = lease.cold();
-            ended.worker = Some(lease.worker());
+            ended.worker = lease.worker();
         }
     }
 
+    /// Microseconds since it arrived.
+    pub(crate) fn waited_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// It was tried somewhere; told in order. Never called where only the deployed version is asked.
-    #[expect(
-        dead_code,
-        reason = "the gateway tells attempts once it can ask a session"
-    )]
     pub(crate) fn attempted(&mut self, attempt: Attempt) {
         if let Some(ended) = self.ended.as_mut() {
             let extras = ended.extras.get_or_insert_default();

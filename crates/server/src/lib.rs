@@ -24,6 +24,7 @@ mod journal;
 mod jsonl;
 mod lifecycle;
 mod listen;
+mod live;
 mod logs;
 mod marks;
 mod metrics;

@@ -26,6 +26,7 @@ use crate::{
     door::Lines,
     health::{self, Health},
     journal::{Ended, Journal},
+    live::Live,
     jsonl,
     listen::{Entrance, SocketFile, bind_tcp, bind_unix},
     logs::LogHub,
@@ -105,7 +106,11 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         tasks: TaskTracker::new(),
     };
     deploys.load().await?;
+    let is_wide = wide(&options).is_some();
+    let (live, live_inbox) = Live::open(registry.clone(), &options.home_project, is_wide).await;
     let app = Arc::new(App {
+        live,
+        logs: logs.clone(),
         journal: Arc::new(Journal::new(clock, store.records())),
         lines: Arc::new(Lines::new(&limits)),
         limits,
@@ -121,6 +126,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         health: Health::new(),
         stopping: CancellationToken::new(),
     });
+    app.live.keep(&app.deploys.tasks, &app.stopping, live_inbox);
     let server = open(app, doors, logs, options.grace, folder);
     if let Some(writer) = file_writer {
         server.tasks.spawn(writer.run());
@@ -131,10 +137,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
 /// Who may do what; nobody could, from other machines, while there is no token.
 async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Access, StartError> {
     let tokens = store.tokens().await?;
-    let wide = options
-        .listen
-        .iter()
-        .find(|addr| !addr.ip().to_canonical().is_loopback());
+    let wide = wide(options);
     match wide {
         Some(addr) if tokens.is_empty() => Err(StartError::NeedsToken {
             addr: *addr,
@@ -145,6 +148,12 @@ async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Acc
             Ok(Access::new(tokens, is_open))
         }
     }
+}
+
+/// An address that other machines reach.
+fn wide(options: &Options) -> Option<&SocketAddr> {
+    let mut listen = options.listen.iter();
+    listen.find(|addr| !addr.ip().to_canonical().is_loopback())
 }
 
 /// What clients come in by.

@@ -1,0 +1,378 @@
+//! A host at work: knows who claims what, offers invocations, and carries what is said of each to whoever waits for it.
+//! While nobody claims anything, asking it costs one load.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    channel::{Inbox, Outbox},
+    flow::CHUNK,
+    frame::{Frame, Part},
+    host::{Host, Key, Told},
+    message::{Control, Heartbeat, Presence, Present},
+    work::{Go, Offer},
+};
+
+/// Between looks at what time alone asks for, while there are attempts.
+const TICK: Duration = Duration::from_millis(25);
+
+/// A host; clones are the same one.
+#[derive(Clone)]
+pub struct Hosting(Arc<Shared>);
+
+struct Shared {
+    start: Instant,
+    inner: Mutex<Inner>,
+    /// Claims by function, `project/name`.
+    claims: ArcSwap<HashMap<String, Arc<[Present]>>>,
+    /// Functions that somebody claims.
+    claimed: AtomicUsize,
+    /// There is an attempt to look after.
+    busy: Notify,
+}
+
+struct Inner {
+    machine: Host,
+    mails: HashMap<Key, Mail>,
+    /// Attempts by claim.
+    in_flight: HashMap<u64, u32>,
+    outbox: Outbox,
+}
+
+/// Where what is said of an attempt goes.
+struct Mail {
+    told: mpsc::UnboundedSender<Told>,
+    room: Arc<Notify>,
+}
+
+impl Hosting {
+    /// A host whose frames go there. It lives while [`Hosting::run`] does.
+    pub fn new(outbox: Outbox) -> Hosting {
+        let inner = Inner {
+            machine: Host::default(),
+            mails: HashMap::new(),
+            in_flight: HashMap::new(),
+            outbox,
+        };
+        Hosting(Arc::new(Shared {
+            start: Instant::now(),
+            inner: Mutex::new(inner),
+            claims: ArcSwap::default(),
+            claimed: AtomicUsize::new(0),
+            busy: Notify::new(),
+        }))
+    }
+
+    /// Whether nobody claims anything: every invocation runs deployed.
+    pub fn is_quiet(&self) -> bool {
+        self.0.claimed.load(Relaxed) == 0
+    }
+
+    /// Who claims invocations of a function, in the order in which they are tried.
+    pub fn claims(&self, function: &str) -> Option<Arc<[Present]>> {
+        self.0.claims.load().get(function).cloned()
+    }
+
+    /// Hears what the channel brings and tells it every `heartbeat` that this host is there, until it brings nothing more;
+    /// then all that ran elsewhere is lost.
+    pub async fn run(&self, mut inbox: Inbox, heartbeat: Duration) {
+        let mut beats = interval(heartbeat);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut n = 0;
+        loop {
+            let is_idle = self.lock().machine.is_idle();
+            let frame = tokio::select! {
+                frame = inbox.recv() => frame,
+                () = sleep(TICK), if !is_idle => {
+                    self.step(|machine, now| machine.tick(now));
+                    continue;
+                }
+                () = self.0.busy.notified(), if is_idle => continue,
+                _ = beats.tick() => {
+                    n += 1;
+                    self.lock().send(Control::from(Heartbeat { n }).into());
+                    continue;
+                }
+            };
+            match frame {
+                Some(frame) => self.hear(frame),
+                None => return self.forget("the channel is closed"),
+            }
+        }
+    }
+
+    /// Everybody is gone: what ran elsewhere is lost, and from now on everything runs deployed.
+    fn forget(&self, why: &str) {
+        self.0.claims.store(Arc::default());
+        self.0.claimed.store(0, Relaxed);
+        let mut inner = self.lock();
+        let peers: Vec<u32> = inner.mails.keys().map(|key| key.peer).collect();
+        for peer in peers {
+            inner.machine.gone(peer, why);
+        }
+        inner.deliver();
+    }
+
+    /// Takes in a frame of the channel's.
+    fn hear(&self, frame: Frame) {
+        if frame.head.kind.is_of_attempt() {
+            let key = Key {
+                peer: frame.head.peer,
+                of: frame.head.of,
+            };
+            let mut inner = self.lock();
+            let now = self.now();
+            inner.machine.hear(now, frame);
+            inner.deliver();
+            if let Some(mail) = inner.mails.get(&key)
+                && inner.machine.has_room(key)
+            {
+                mail.room.notify_one();
+            }
+            return;
+        }
+        match Control::read(&frame) {
+            Ok(Control::Presence(presence)) => self.present(presence),
+            Ok(Control::Gone(gone)) => self.step(|machine, _| machine.gone(gone.peer, &gone.why)),
+            // What else a channel says to hosts is for whoever keeps the connection.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn present(&self, presence: Presence) {
+        let mut claims = HashMap::clone(&self.0.claims.load());
+        match presence.claims.is_empty() {
+            true => drop(claims.remove(&presence.function)),
+            false => drop(claims.insert(presence.function, presence.claims.into())),
+        }
+        self.0.claimed.store(claims.len(), Relaxed);
+        self.0.claims.store(Arc::new(claims));
+    }
+
+    /// Offers an invocation to the session that claims it; waits until it accepts.
+    ///
+    /// # Errors
+    /// Why it does not run there; nothing of it has, nor will. Dropping the future withdraws the offer.
+    pub async fn offer(&self, to: &Present, of: Part, offer: Offer) -> Result<Accepted, String> {
+        let key = Key { peer: to.peer, of };
+        let (told, mut mail) = mpsc::unbounded_channel();
+        let room = Arc::new(Notify::new());
+        {
+            let mut inner = self.lock();
+            let running = inner.in_flight.entry(to.claim).or_default();
+            if to.concurrency.is_some_and(|most| *running >= most) {
+                return Err(format!("busy: {running} in flight there already"));
+            }
+            *running += 1;
+            let room = room.clone();
+            inner.mails.insert(key, Mail { told, room });
+            let now = self.now();
+            inner.machine.offer(now, key, offer);
+            inner.deliver();
+        }
+        let attempt = Attempt {
+            hosting: self.clone(),
+            key,
+            claim: to.claim,
+            is_over: false,
+        };
+        self.0.busy.notify_one();
+        match mail.recv().await {
+            Some(Told::Accepted) => Ok(Accepted {
+                attempt,
+                mail,
+                room,
+            }),
+            Some(Told::Free(why)) => Err(attempt.ended(why)),
+            Some(_) | None => Err("the channel is closed".into()),
+        }
+    }
+
+    fn step(&self, step: impl FnOnce(&mut Host, u64)) {
+        let mut inner = self.lock();
+        let now = self.now();
+        step(&mut inner.machine, now);
+        inner.deliver();
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        let locked = self.0.inner.lock();
+        locked.unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Inner {
+    /// Passes on what the machine has to say.
+    fn deliver(&mut self) {
+        let (frames, told) = self.machine.flush();
+        for frame in frames {
+            self.send(frame);
+        }
+        for (key, told) in told {
+            if let Some(mail) = self.mails.get(&key) {
+                // Whoever waited has left, and says so himself.
+                let _waits = mail.told.send(told);
+                mail.room.notify_one();
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn send(&self, frame: Frame) {
+        // A channel that is closed says so where it is read.
+        let _is_open = self.outbox.send(frame).is_ok();
+    }
+}
+
+/// An attempt as whoever waits for it holds it; dropped before its end, it is cancelled.
+struct Attempt {
+    hosting: Hosting,
+    key: Key,
+    claim: u64,
+    is_over: bool,
+}
+
+impl Attempt {
+    fn ended<T>(mut self, value: T) -> T {
+        self.is_over = true;
+        value
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut inner = self.hosting.lock();
+        if !self.is_over {
+            let now = self.hosting.now();
+            inner.machine.cancel(now, self.key, "the caller left");
+            inner.deliver();
+        }
+        inner.mails.remove(&self.key);
+        if let Some(running) = inner.in_flight.get_mut(&self.claim) {
+            *running -= 1;
+            if *running == 0 {
+                inner.in_flight.remove(&self.claim);
+            }
+        }
+    }
+}
+
+/// An invocation that a session would run.
+pub struct Accepted {
+    attempt: Attempt,
+    mail: mpsc::UnboundedReceiver<Told>,
+    room: Arc<Notify>,
+}
+
+impl Accepted {
+    /// Commits: from here on it runs there or fails.
+    ///
+    /// # Errors
+    /// The session went away in between; nothing of it ran there, nor will.
+    pub fn go(self, go: &Go) -> Result<Running, String> {
+        let Accepted {
+            attempt,
+            mail,
+            room,
+        } = self;
+        let hosting = attempt.hosting.clone();
+        let mut inner = hosting.lock();
+        let now = hosting.now();
+        let is_there = inner.machine.go(now, attempt.key, go);
+        inner.deliver();
+        drop(inner);
+        if !is_there {
+            return Err("the session went away before it was told to go".into());
+        }
+        let sender = Sender {
+            hosting,
+            key: attempt.key,
+            room,
+        };
+        Ok(Running {
+            attempt,
+            mail,
+            sender,
+        })
+    }
+}
+
+/// An invocation that runs in a session.
+pub struct Running {
+    attempt: Attempt,
+    mail: mpsc::UnboundedReceiver<Told>,
+    sender: Sender,
+}
+
+impl Running {
+    /// Sends the request's body.
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// What is said of it next; `None` after its end.
+    pub fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<Option<Told>> {
+        if self.attempt.is_over {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(told) = self.mail.poll_recv(context) else {
+            return Poll::Pending;
+        };
+        match &told {
+            Some(Told::Body(_, is_last)) => {
+                self.attempt.is_over = *is_last;
+                let key = self.attempt.key;
+                self.attempt.hosting.step(|machine, _| machine.taken(key));
+            }
+            Some(Told::Failed(_)) | None => self.attempt.is_over = true,
+            Some(_) => {}
+        }
+        Poll::Ready(told)
+    }
+}
+
+/// Sends a request's body, no faster than the session takes it.
+#[derive(Clone)]
+pub struct Sender {
+    hosting: Hosting,
+    key: Key,
+    room: Arc<Notify>,
+}
+
+impl Sender {
+    /// Sends some of it as there is room; `is_last` with the last.
+    pub async fn send(&self, bytes: Bytes, is_last: bool) {
+        let mut rest = bytes;
+        loop {
+            let piece = rest.split_to(rest.len().min(CHUNK));
+            while !self.hosting.lock().machine.has_room(self.key) {
+                self.room.notified().await;
+            }
+            let (key, ends) = (self.key, is_last && rest.is_empty());
+            self.hosting
+                .step(|machine, now| machine.body(now, key, piece, ends));
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+}

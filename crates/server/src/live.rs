@@ -1,0 +1,138 @@
+//! Live development, the server's side: who is attached, which invocation is whose, and what it costs when nobody is: one load.
+//! The protocol is the room `live`'s; here it meets requests, workers and records.
+
+mod ask;
+mod attach;
+mod copies;
+mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use live::{
+    Broker, Channel, ChannelSettings, Control, Credentials, Hello, Hosting, Inbox, Joined, Local,
+    Mode, Policy, Refusal, Role, Serve,
+};
+use model::{Facts, FunctionId, Name, Trigger};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::registry::{Registry, State};
+
+pub(crate) use ask::Plan;
+pub(crate) use attach::is_channel;
+pub(crate) use copies::Observed;
+pub(crate) use session::{SessionAnswer, SessionLease};
+
+/// What is said of this program.
+const PROGRAM: &str = concat!("bungee ", env!("CARGO_PKG_VERSION"));
+
+/// So often the server tells its own channel that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Live development on this server.
+pub(crate) struct Live {
+    /// Sessions, bridges and claims.
+    pub broker: Broker,
+    /// Our own invocations, as they are offered.
+    pub hosting: Hosting,
+}
+
+impl Live {
+    /// The channel, with this server on it as the host of all its functions; and what it is told.
+    pub(crate) async fn open(registry: Arc<Registry>, home: &Name, is_wide: bool) -> (Live, Inbox) {
+        let settings = ChannelSettings {
+            project: home.clone(),
+            is_wide,
+            ..ChannelSettings::default()
+        };
+        let broker = Broker::new(settings, Arc::new(Rules { registry }));
+        let who = Credentials {
+            may_host: true,
+            ..Credentials::default()
+        };
+        let local = Local {
+            broker: broker.clone(),
+            who,
+        };
+        let hello = Hello {
+            role: Role::Host,
+            name: Some("the server".into()),
+            program: PROGRAM.into(),
+            developer: None,
+            resume: None,
+            capabilities: Vec::new(),
+            seal: None,
+        };
+        let joined = local.join(hello).await;
+        let Joined { outbox, inbox, .. } = joined.expect("a channel lets its own server in");
+        let all = Serve {
+            functions: Vec::new(),
+            all: true,
+        };
+        let hosting = Hosting::new(outbox.clone());
+        outbox
+            .send(Control::from(all))
+            .expect("a channel stays open until it is closed");
+        (Live { broker, hosting }, inbox)
+    }
+
+    /// Starts what lives as long as the channel.
+    pub(crate) fn keep(&self, tasks: &TaskTracker, stopping: &CancellationToken, inbox: Inbox) {
+        let (broker, hosting, stopping) =
+            (self.broker.clone(), self.hosting.clone(), stopping.clone());
+        tasks.spawn(async move {
+            let time = stopping.run_until_cancelled(broker.keep_time());
+            tokio::join!(time, hosting.run(inbox, HEARTBEAT));
+        });
+    }
+
+    /// Whether nobody is attached.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.hosting.is_quiet()
+    }
+
+    /// Whom an invocation of the function is for; `None` where only the deployed code is meant.
+    pub(crate) fn plan(
+        &self,
+        function: &FunctionId,
+        facts: &Facts<'_>,
+        trigger: Trigger,
+    ) -> Option<Box<Plan>> {
+        let claims = self.hosting.claims(&function.to_string())?;
+        let mut taker = None;
+        let mut observers = Vec::new();
+        for claim in claims.iter().filter(|claim| claim.rule.matches(facts)) {
+            match claim.mode {
+                Mode::Take if taker.is_none() => taker = Some(claim.clone()),
+                Mode::Take => {}
+                Mode::Observe => observers.push(claim.clone()),
+            }
+        }
+        if taker.is_none() && observers.is_empty() {
+            return None;
+        }
+        Some(Box::new(Plan {
+            taker,
+            observers,
+            trigger,
+            request: None,
+            size: None,
+            who: None,
+        }))
+    }
+}
+
+/// What this server allows on its channel.
+struct Rules {
+    registry: Arc<Registry>,
+}
+
+impl Policy for Rules {
+    fn may_claim(&self, _function: &FunctionId, _who: &Credentials) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn is_deployed(&self, function: &FunctionId) -> Option<bool> {
+        let table = self.registry.table();
+        Some(matches!(table.state(function), Some(State::Deployed(_))))
+    }
+}
