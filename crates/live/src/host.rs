@@ -5,7 +5,7 @@
 //! Saying *go* is the commit point: before it the deployed code may run, after it nothing else may.
 //! A withdrawal or cancellation is said again until the session says that it knows nothing of the attempt any more.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use model::{ErrorType, Failure};
@@ -76,9 +76,9 @@ struct Attempt {
 /// All attempts of one host.
 #[derive(Debug, Default)]
 pub struct Host {
-    attempts: HashMap<Key, Attempt>,
+    attempts: BTreeMap<Key, Attempt>,
     /// Offers made, by session.
-    ordinals: HashMap<u32, u64>,
+    ordinals: BTreeMap<u32, u64>,
     out: Vec<Frame>,
     told: Vec<(Key, Told)>,
 }

@@ -6,6 +6,8 @@ mod broker;
 mod channel;
 mod claims;
 mod clock;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod flow;
 mod frame;
 mod host;
@@ -17,6 +19,7 @@ mod session;
 mod together;
 #[cfg(test)]
 mod trial;
+mod websocket;
 mod work;
 
 pub use attached::{Attached, Event, Pieces, Reply, Runner, Terms, Wish, Work};
@@ -33,4 +36,5 @@ pub use message::{
     Release, Role, SEAL_MAX, SERVE_MAX, Serve, TEXT_MAX, Taken, Unreadable, Welcome,
 };
 pub use session::{Asked, Session};
+pub use websocket::{LIVE_PATH, SUBPROTOCOL, WebSocketChannel, accept_key, serve};
 pub use work::{Answer, Fault, Go, Line, Lines, Offer, Why};

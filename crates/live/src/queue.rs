@@ -9,7 +9,7 @@ use std::sync::{
 use tokio::sync::mpsc::{
     UnboundedReceiver, UnboundedSender, error::TryRecvError, unbounded_channel,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{Frame, HEADER};
 
@@ -26,6 +26,8 @@ pub(crate) struct Feed {
 pub struct Inbox {
     items: UnboundedReceiver<Option<Frame>>,
     state: Arc<State>,
+    /// What fills it, if that is a task of its own: it ends when nobody listens.
+    _filler: Option<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -63,8 +65,12 @@ pub(crate) fn queue(limit: usize) -> (Feed, Inbox) {
         items: sender,
         state: Arc::clone(&state),
     };
-    let items = receiver;
-    (feed, Inbox { items, state })
+    let inbox = Inbox {
+        items: receiver,
+        state,
+        _filler: None,
+    };
+    (feed, inbox)
 }
 
 impl Feed {
@@ -123,6 +129,12 @@ impl Inbox {
         self.state.waiting.fetch_sub(length, Ordering::Relaxed);
         let is_cut = self.state.is_cut.load(Ordering::Acquire);
         (!is_cut).then_some(frame)
+    }
+
+    /// The same, with the task that fills it.
+    pub(crate) fn kept_by(mut self, filler: AbortOnDropHandle<()>) -> Inbox {
+        self._filler = Some(filler);
+        self
     }
 
     /// Ends when nothing more is added.

@@ -3,7 +3,7 @@
 //!
 //! offered → accepted → running → finished; any of them → aborted. Nothing runs before *go*, and nothing twice.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use model::Failure;
@@ -50,8 +50,8 @@ struct Attempt {
 /// All attempts of one session.
 #[derive(Debug, Default)]
 pub struct Session {
-    attempts: HashMap<Key, Attempt>,
-    seen: HashMap<u32, Seen>,
+    attempts: BTreeMap<Key, Attempt>,
+    seen: BTreeMap<u32, Seen>,
     out: Vec<Frame>,
     asked: Vec<(Key, Asked)>,
 }
