@@ -312,6 +312,9 @@ impl Flow {
             let frame = self.frame(self.fresh - self.acked);
             self.fresh += 1;
             out.push(frame);
+        }
+        // What has no room yet waits for word of room, which may be lost too.
+        if !self.kept.is_empty() {
             self.resend_at.get_or_insert(now + self.patience);
         }
     }
