@@ -111,6 +111,97 @@ fn roles_may_do_what_they_are_for_and_no_more() {
 }
 
 #[test]
+fn a_laptop_s_token_looks_and_invokes_and_changes_nothing() {
+    let house = hello();
+    let _admin = token(&house, "admin");
+    let live = token(&house, "live");
+    house.cli(&["invoke", "hello", "--token", &live]).ok();
+    for command in [
+        &["list"][..],
+        &["info", "hello"],
+        &["versions", "hello"],
+        &["env", "hello"],
+        &["logs", "hello"],
+        &["invocations", "hello"],
+    ] {
+        house.cli(&[command, &["--token", &live]].concat()).ok();
+    }
+    let refused = "the token's role is `live`; this needs `deploy`";
+    for command in [
+        &["rollback", "hello", "v1"][..],
+        &["env", "hello", "set", "A=1"],
+        &["disable", "hello"],
+    ] {
+        house
+            .cli(&[command, &["--token", &live]].concat())
+            .ends(6)
+            .says(refused);
+    }
+    house.cli(&["token", "list", "--token", &live]).ends(6);
+}
+
+#[test]
+fn a_bridge_s_key_carries_a_token_that_opens_nothing_else() {
+    let house = hello();
+    let _admin = token(&house, "admin");
+    let key = token(&house, "bridge");
+    let parts: Vec<&str> = key.split('.').collect();
+    let ["bk1", bridge, seal, "0", ""] = parts[..] else {
+        panic!("no key: {key}");
+    };
+    assert!(bridge.starts_with("bgt_") && seal.len() == 43, "{key}");
+    assert_ne!(token(&house, "bridge").split('.').nth(2), Some(seal));
+    house.cli(&["list", "--token", bridge]).ends(6);
+    house
+        .ask("GET", "/functions/hello")
+        .token(bridge)
+        .send()
+        .fails(403, "Forbidden");
+    let socket = house.socket();
+    let made = house.cli(&[
+        "token",
+        "create",
+        "--role",
+        "bridge",
+        "--expires",
+        "1h",
+        "--json",
+        "--socket",
+        socket.to_str().unwrap(),
+    ]);
+    let made = made.ok().json();
+    let key = made["key"].as_str().unwrap();
+    assert!(key.contains(made["token"].as_str().unwrap()), "{key}");
+    let ends: i64 = key.split('.').nth(3).unwrap().parse().unwrap();
+    assert_eq!(ends, made["expires_at"].as_i64().unwrap() / 1000);
+}
+
+#[test]
+fn a_token_says_whom_it_stands_for() {
+    let house = hello();
+    let admin = token(&house, "admin");
+    let create = |user: &str| {
+        house
+            .ask("POST", "/v1/tokens")
+            .token(&admin)
+            .json(&json!({"role": "invoke", "user": user}))
+            .send()
+    };
+    create("ann b").fails(400, "BadRequest");
+    create("").fails(400, "BadRequest");
+    let made = create("ann@shop").json();
+    assert_eq!(made["user"], "ann@shop");
+    let ann = made["token"].as_str().unwrap();
+    let me = house.ask("GET", "/v1/server").token(ann).send().json();
+    assert_eq!(
+        (&me["role"], &me["user"]),
+        (&json!("invoke"), &json!("ann@shop"))
+    );
+    let list = house.cli(&["token", "list", "--token", &admin]).ok();
+    assert!(list.stdout.contains("ann@shop"), "{}", list.stdout);
+}
+
+#[test]
 fn a_revoked_token_is_worth_nothing_at_once() {
     let house = hello();
     let (admin, invoke) = (token(&house, "admin"), token(&house, "invoke"));

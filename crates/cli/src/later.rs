@@ -51,9 +51,6 @@ const FLAGS: [(&str, &str); 31] = [
     ("dev", "--secret"),
 ];
 
-/// Roles of tokens.
-pub const ROLES: [&str; 2] = ["live", "bridge"];
-
 /// Environment names of settings that are refused while they have no effect.
 pub const SETTINGS: [&str; 3] = ["BUNGEE_STORE", "BUNGEE_CHANNEL", "BUNGEE_SECRET"];
 

@@ -52,6 +52,8 @@ pub struct NewVersion {
 #[derive(Serialize)]
 struct NewToken<'a> {
     role: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
     expires_ms: Option<u64>,
 }
 
@@ -312,15 +314,20 @@ impl Client {
         .await
     }
 
-    /// Makes a token. It is shown once, here.
+    /// Makes a token that stands for `user`, if for anybody. It is shown once, here.
     pub async fn create_token(
         &self,
         role: &str,
+        user: Option<&str>,
         expires_ms: Option<u64>,
     ) -> Result<CreatedToken, ApiError> {
         let request = self.request(Method::POST, "/v1/tokens");
-        self.read(request.json(&NewToken { role, expires_ms }))
-            .await
+        let new = NewToken {
+            role,
+            user,
+            expires_ms,
+        };
+        self.read(request.json(&new)).await
     }
 
     /// Every token, without its secret.

@@ -6,3 +6,4 @@ pub mod bench;
 pub mod deploy;
 pub mod dev;
 pub mod init;
+pub mod keys;

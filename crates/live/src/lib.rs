@@ -12,6 +12,7 @@ mod flow;
 mod frame;
 mod host;
 mod hosting;
+mod key;
 mod message;
 mod queue;
 mod session;
@@ -30,6 +31,7 @@ pub use flow::{CHUNK, MESSAGE_MAX, WINDOW};
 pub use frame::{Bad, Flags, Frame, HEADER, Head, Kind, PAYLOAD_MAX, Part, UNNUMBERED, VERSION};
 pub use host::{Host, Key, OFFER_WAIT, Told, lost};
 pub use hosting::{Accepted, Hosting, Running, Sender};
+pub use key::{ChannelKey, KeyError, SealKey};
 pub use message::{
     Alive, CAPABILITIES_MAX, CLAIMS_MAX, CLAIMS_OF_FUNCTION_MAX, Claim, Claimed, Control, Fatal,
     Gone, Goodbye, Heartbeat, Hello, Holder, Mode, NAME_MAX, Presence, Present, Refusal, Refused,

@@ -24,10 +24,11 @@ use http::{Uri, request::Parts};
 use http_body_util::BodyExt;
 use model::{ErrorType, Failure, FunctionId, Name, NameError, RESERVED_NAMES};
 use serde::de::DeserializeOwned;
-use store::Role;
 use workers::BodyError;
 
-use crate::{app::App, auth::Peer, bodies::BodyLimit, errors, health, journal::Invocation};
+use crate::{
+    app::App, auth::Peer, bodies::BodyLimit, errors, health, journal::Invocation, rights::Right,
+};
 
 /// Every path that is no function's.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -133,17 +134,20 @@ pub(crate) struct Unguarded;
 /// Proof that the caller may invoke.
 pub(crate) struct MayInvoke;
 
-/// Proof that the caller may deploy and look.
+/// Proof that the caller may read how functions are set, and what they did.
+pub(crate) struct MayLook;
+
+/// Proof that the caller may change what is deployed.
 pub(crate) struct MayDeploy;
 
 /// Proof that the caller may do everything.
 pub(crate) struct MayAdmin;
 
-fn check(parts: &Parts, app: &App, role: Role) -> Result<(), ApiError> {
+fn check(parts: &Parts, app: &App, right: Right) -> Result<(), ApiError> {
     let now = Invocation::now(&app.journal);
     Ok(app
         .access
-        .check_api(role, peer(parts), &parts.headers, &parts.uri, now)?)
+        .check_api(right, peer(parts), &parts.headers, &parts.uri, now)?)
 }
 
 /// Where the request comes from; nowhere known counts as the least trusted.
@@ -170,7 +174,15 @@ impl FromRequestParts<Arc<App>> for MayInvoke {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<MayInvoke, ApiError> {
-        check(parts, app, Role::Invoke).map(|()| MayInvoke)
+        check(parts, app, Right::Invoke).map(|()| MayInvoke)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for MayLook {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<MayLook, ApiError> {
+        check(parts, app, Right::Look).map(|()| MayLook)
     }
 }
 
@@ -178,7 +190,7 @@ impl FromRequestParts<Arc<App>> for MayDeploy {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<MayDeploy, ApiError> {
-        check(parts, app, Role::Deploy).map(|()| MayDeploy)
+        check(parts, app, Right::Deploy).map(|()| MayDeploy)
     }
 }
 
@@ -186,7 +198,7 @@ impl FromRequestParts<Arc<App>> for MayAdmin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<MayAdmin, ApiError> {
-        check(parts, app, Role::Admin).map(|()| MayAdmin)
+        check(parts, app, Right::Admin).map(|()| MayAdmin)
     }
 }
 

@@ -31,6 +31,11 @@ const SCHEMA: Schema = Schema(&[
         "alias weights",
         include_str!("../migrations/meta/0002_alias_weights.sql"),
     ),
+    (
+        3,
+        "token users",
+        include_str!("../migrations/meta/0003_token_users.sql"),
+    ),
 ]);
 
 /// Writes that may wait for the writer; whoever comes after them waits for room.

@@ -1,6 +1,6 @@
 //! Tokens: who may do what. Only the digest of a secret is ever here.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use model::{Digest, Timestamp};
 use sqlx::{Row, SqliteConnection, query, query_scalar};
@@ -24,25 +24,37 @@ pub enum Role {
     Admin,
     /// Deploy, roll back, look, invoke.
     Deploy,
+    /// Attach a laptop, look, invoke.
+    Live,
     /// Invoke.
     Invoke,
+    /// Offer invocations from elsewhere to attached laptops, and nothing else.
+    Bridge,
 }
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no role; use admin, deploy or invoke")]
+#[error("`{0}` is no role; use admin, deploy, live, invoke or bridge")]
 pub struct RoleError(pub String);
 
 impl Role {
     /// Every role, mightiest first.
-    pub const ALL: [Role; 3] = [Role::Admin, Role::Deploy, Role::Invoke];
+    pub const ALL: [Role; 5] = [
+        Role::Admin,
+        Role::Deploy,
+        Role::Live,
+        Role::Invoke,
+        Role::Bridge,
+    ];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Admin => "admin",
             Role::Deploy => "deploy",
+            Role::Live => "live",
             Role::Invoke => "invoke",
+            Role::Bridge => "bridge",
         }
     }
 }
@@ -71,6 +83,8 @@ pub struct NewToken {
     pub secret: Digest,
     /// What it allows.
     pub role: Role,
+    /// Whom it stands for, if for anybody.
+    pub user: Option<Arc<str>>,
     /// From then on it opens nothing; `None` for never.
     pub expires_at: Option<Timestamp>,
 }
@@ -84,6 +98,8 @@ pub struct Token {
     pub secret: Digest,
     /// What it allows.
     pub role: Role,
+    /// Whom it stands for, if for anybody.
+    pub user: Option<Arc<str>>,
     /// When it was made.
     pub created_at: Timestamp,
     /// From then on it opens nothing; `None` for never.
@@ -97,6 +113,7 @@ impl Store {
             id: new.id,
             secret: new.secret,
             role: new.role,
+            user: new.user,
             created_at: self.now(),
             expires_at: new.expires_at,
         };
@@ -132,20 +149,24 @@ impl Store {
 }
 
 async fn add(conn: &mut SqliteConnection, token: Token) -> Result<(), Trip> {
-    query("INSERT INTO tokens (id, secret, role, created_at, expires_at) VALUES (?, ?, ?, ?, ?)")
-        .bind(token.id.0)
-        .bind(token.secret.hex())
-        .bind(token.role.as_str())
-        .bind(token.created_at.0)
-        .bind(token.expires_at.map(|at| at.0))
-        .execute(conn)
-        .await?;
+    query(
+        "INSERT INTO tokens (id, secret, role, created_at, expires_at, sub) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(token.id.0)
+    .bind(token.secret.hex())
+    .bind(token.role.as_str())
+    .bind(token.created_at.0)
+    .bind(token.expires_at.map(|at| at.0))
+    .bind(token.user.as_deref())
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 async fn all(conn: &mut SqliteConnection) -> Result<Vec<Token>, Trip> {
     let rows = query(
-        "SELECT id, secret, role, created_at, expires_at FROM tokens ORDER BY created_at, id",
+        "SELECT id, secret, role, created_at, expires_at, sub FROM tokens ORDER BY created_at, id",
     )
     .fetch_all(conn)
     .await?;
@@ -157,6 +178,7 @@ async fn all(conn: &mut SqliteConnection) -> Result<Vec<Token>, Trip> {
             role: parsed(row.try_get(2)?, "a role")?,
             created_at: Timestamp(row.try_get(3)?),
             expires_at: row.try_get::<Option<i64>, _>(4)?.map(Timestamp),
+            user: row.try_get::<Option<String>, _>(5)?.map(Arc::from),
         });
     }
     Ok(tokens)

@@ -3,19 +3,26 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use laptop::api::{Address, ApiError, Client};
+use laptop::{
+    api::{Address, ApiError, Client, CreatedToken},
+    keys,
+};
 use model::{TimeSpan, nearest};
+use serde::Serialize;
 use server::Server;
 
 use crate::{
     commands::{Door, serve},
     connection,
     exit::{Complaint, Exit, Stop},
-    later, system, table,
+    system, table,
 };
 
 /// Roles that a token may have.
-const ROLES: [&str; 3] = ["admin", "deploy", "invoke"];
+const ROLES: [&str; 5] = ["admin", "deploy", "live", "invoke", "bridge"];
+
+/// The role whose token is worth little without the key that seals.
+const BRIDGE: &str = "bridge";
 
 /// Arguments of `token`.
 #[derive(Debug, Args)]
@@ -49,11 +56,20 @@ pub struct Token {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a token; it is shown once
-    #[command(after_help = "Example:\n  bungee token create --role deploy --expires 30d")]
+    #[command(after_help = "\
+Example:
+  bungee token create --role deploy --expires 30d
+  bungee token create --role live --user ann
+  export BUNGEE_KEY=$(bungee token create --role bridge)
+
+A bridge's is printed as its whole BUNGEE_KEY: the token, and a key that seals what it sends, which no server knows.")]
     Create {
-        /// What it allows: admin, deploy or invoke
+        /// What it allows: admin, deploy, live (attach a laptop), invoke or bridge (offer invocations from elsewhere)
         #[arg(long)]
         role: String,
+        /// Whom it stands for: live sessions may ask for this user's requests
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
         /// It ends after this, like `30d` [default: never]
         #[arg(long, value_name = "SPAN")]
         expires: Option<TimeSpan>,
@@ -69,11 +85,8 @@ enum Action {
     },
 }
 
-/// Refuses a role that is none, and one that is not built yet.
+/// Refuses a role that is none.
 fn check_role(text: &str) -> Result<(), Complaint> {
-    if later::ROLES.contains(&text) {
-        return Err(Complaint::usage(format!("the role `{text}` arrives later")));
-    }
     if ROLES.contains(&text) {
         return Ok(());
     }
@@ -99,7 +112,11 @@ impl Token {
         }
         let Via { client, own } = self.connect(door).await?;
         let done = match self.action {
-            Action::Create { role, expires } => create(door, &client, &role, expires).await,
+            Action::Create {
+                role,
+                user,
+                expires,
+            } => create(door, &client, &role, user.as_deref(), expires).await,
             Action::List => list(door, &client).await,
             Action::Revoke { id } => revoke(door, &client, &id).await,
         };
@@ -179,24 +196,55 @@ async fn create(
     door: &Door,
     client: &Client,
     role: &str,
+    user: Option<&str>,
     expires: Option<TimeSpan>,
 ) -> Result<(), Stop> {
     let made = client
-        .create_token(role, expires.map(|span| span.0))
+        .create_token(role, user, expires.map(|span| span.0))
         .await?;
+    let key = match made.role.as_str() {
+        BRIDGE => Some(keys::bridge_key(&made).map_err(|error| {
+            let says = format!(
+                "token {} was made, and its BUNGEE_KEY was not: {error}",
+                made.id
+            );
+            Complaint::new(Exit::Failed, says).hint(format!("`bungee token revoke {}`", made.id))
+        })?),
+        _ => None,
+    };
+    let key = key.map(|key| key.to_text());
     if door.printer.json {
-        door.printer.json(&made)?;
+        let key = key.as_deref().map(String::as_str);
+        door.printer.json(&Made { token: &made, key })?;
         return Ok(());
     }
     let end = made.expires_at.map_or("never ends".into(), |at| {
         format!("ends {}", table::time(at))
     });
     door.printer.note(&format!(
-        "token {} with the role {} {end}; it is shown only now:",
-        made.id, made.role
+        "token {} with the role {}{} {end}; {} is shown only now:",
+        made.id,
+        made.role,
+        made.user
+            .as_ref()
+            .map_or(String::new(), |user| format!(" for {user}")),
+        if key.is_some() {
+            "its BUNGEE_KEY"
+        } else {
+            "it"
+        },
     ));
-    door.printer.line(&made.token)?;
+    door.printer.line(key.as_deref().unwrap_or(&made.token))?;
     Ok(())
+}
+
+/// A token as `--json` shows it, with what a bridge is to hold.
+#[derive(Serialize)]
+struct Made<'a> {
+    #[serde(flatten)]
+    token: &'a CreatedToken,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
 }
 
 async fn list(door: &Door, client: &Client) -> Result<(), Stop> {
@@ -214,12 +262,15 @@ async fn list(door: &Door, client: &Client) -> Result<(), Stop> {
         vec![
             token.id.clone(),
             token.role.clone(),
+            token.user.clone().unwrap_or_else(|| "-".into()),
             token.created_at.map_or("-".into(), table::time),
             token.expires_at.map_or("never".into(), table::time),
         ]
     });
-    door.printer
-        .line(&table::render(&["ID", "ROLE", "CREATED", "ENDS"], rows))?;
+    door.printer.line(&table::render(
+        &["ID", "ROLE", "USER", "CREATED", "ENDS"],
+        rows,
+    ))?;
     Ok(())
 }
 
@@ -228,18 +279,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roles_that_are_not_built_say_so() {
-        assert!(check_role("admin").is_ok());
-        for later in ["live", "bridge"] {
-            let complaint = check_role(later).unwrap_err();
-            assert_eq!(
-                complaint.message,
-                format!("the role `{later}` arrives later")
-            );
-            assert_eq!(complaint.exit, Exit::Usage);
-        }
+    fn a_word_that_is_no_role_is_met_with_those_that_are() {
+        assert!(ROLES.into_iter().all(|role| check_role(role).is_ok()));
+        assert_eq!(check_role("root").unwrap_err().exit, Exit::Usage);
         let hint = |text| check_role(text).unwrap_err().hint.unwrap();
         assert_eq!(hint("deplo"), "did you mean `deploy`?");
-        assert!(hint("root").contains("admin, deploy, invoke"));
+        assert!(hint("root").contains("admin, deploy, live, invoke, bridge"));
     }
 }

@@ -31,6 +31,12 @@ pub struct ServerInfo {
     /// The runtimes it has, with their versions.
     #[serde(default)]
     pub runtimes: BTreeMap<String, Option<String>>,
+    /// The role of the token that asked, if one was needed.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// Whom that token stands for, if for anybody.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 /// The functions of a project.
@@ -311,6 +317,9 @@ pub struct CreatedToken {
     pub token: String,
     /// What it allows.
     pub role: String,
+    /// Whom it stands for, if for anybody.
+    #[serde(default)]
+    pub user: Option<String>,
     /// When it ends; `None`: never.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
@@ -323,6 +332,9 @@ pub struct Token {
     pub id: String,
     /// What it allows.
     pub role: String,
+    /// Whom it stands for, if for anybody.
+    #[serde(default)]
+    pub user: Option<String>,
     /// When it was made.
     #[serde(default)]
     pub created_at: Option<Timestamp>,

@@ -12,7 +12,7 @@ use model::{AliasPart, AliasTarget, ErrorType, Failure, Name, VersionRef, Versio
 use serde::{Deserialize, Serialize};
 use store::Alias;
 
-use super::{Answer, MayDeploy, Server, json, to_its_end};
+use super::{Answer, MayDeploy, MayLook, Server, json, to_its_end};
 use crate::deploys::{Activated, store_failure};
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ struct Part {
 /// Where each alias points.
 pub(crate) async fn list(
     State(app): Server,
-    _: MayDeploy,
+    _: MayLook,
     Path((project, function)): Path<(String, String)>,
 ) -> Answer<Json<List>> {
     let id = super::function(&project, &function)?;

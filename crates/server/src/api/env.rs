@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{Answer, MayDeploy, Server, json, to_its_end};
+use super::{Answer, MayDeploy, MayLook, Server, json, to_its_end};
 use crate::deploys::{EnvChange, store_failure};
 
 #[derive(Serialize)]
@@ -21,7 +21,7 @@ pub(crate) struct Env {
 /// The overrides of a function.
 pub(crate) async fn show(
     State(app): Server,
-    _: MayDeploy,
+    _: MayLook,
     Path((project, function)): Path<(String, String)>,
 ) -> Answer<Json<Env>> {
     let id = super::function(&project, &function)?;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use store::CurrentFunction;
 use workers::Counts;
 
-use super::{Answer, MayDeploy, MayInvoke, Server, to_its_end};
+use super::{Answer, MayDeploy, MayInvoke, MayLook, Server, to_its_end};
 use crate::{
     app::App,
     deploys::{Deleted, store_failure},
@@ -107,7 +107,7 @@ pub(crate) async fn list(
 /// One function in full.
 pub(crate) async fn show(
     State(app): Server,
-    _: MayDeploy,
+    _: MayLook,
     Path((project, function)): Path<(String, String)>,
 ) -> Answer<Json<Info>> {
     let id = super::function(&project, &function)?;

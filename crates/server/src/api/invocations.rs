@@ -15,7 +15,7 @@ use model::{ErrorType, Failure, FunctionId, Record, Timestamp};
 use serde::Serialize;
 use store::{InvocationFilter, LogFilter, LogFollower, StoredLine};
 
-use super::{Answer, MayDeploy, Piece, Server};
+use super::{Answer, MayLook, Piece, Server};
 use crate::{app::App, deploys::store_failure, journal::Invocation};
 
 #[derive(Serialize)]
@@ -83,7 +83,7 @@ async fn known(app: &App, project: &str, function: &str) -> Result<FunctionId, F
 /// Records, newest first.
 pub(crate) async fn list(
     State(app): Server,
-    _: MayDeploy,
+    _: MayLook,
     Path((project, function)): Path<(String, String)>,
     Query(asked): Asked,
 ) -> Answer<Json<List>> {
@@ -112,7 +112,7 @@ pub(crate) async fn list(
 /// Log lines as NDJSON, oldest first; with `follow` the answer goes on until the server goes down.
 pub(crate) async fn logs(
     State(app): Server,
-    _: MayDeploy,
+    _: MayLook,
     Path((project, function)): Path<(String, String)>,
     Query(asked): Asked,
 ) -> Answer<Response> {

@@ -1,14 +1,15 @@
 //! `/v1/server`: what this server is, and what it can do.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use axum::{Json, extract::State, response::IntoResponse};
-use http::header::CONTENT_TYPE;
+use http::{HeaderMap, header::CONTENT_TYPE};
 use model::Limits;
 use serde::Serialize;
+use store::Role;
 
 use super::{Answer, MayDeploy, MayInvoke, Server, Unguarded};
-use crate::{errors, metrics::Metrics};
+use crate::{errors, journal::Invocation, metrics::Metrics};
 
 #[derive(Serialize)]
 pub(crate) struct Info {
@@ -20,6 +21,9 @@ pub(crate) struct Info {
     open: bool,
     /// Where each runtime is; `null` where it is not.
     runtimes: BTreeMap<&'static str, Option<String>>,
+    /// The caller's, if his token lets him in.
+    role: Option<&'static str>,
+    user: Option<Arc<str>>,
 }
 
 /// The API in OpenAPI's words; a test compares it with the router and with what is answered.
@@ -39,7 +43,12 @@ pub(crate) async fn metrics(State(app): Server, _: MayDeploy) -> impl IntoRespon
 }
 
 /// What this server is.
-pub(crate) async fn show(State(app): Server, _: MayInvoke) -> Answer<Json<Info>> {
+pub(crate) async fn show(
+    State(app): Server,
+    _: MayInvoke,
+    headers: HeaderMap,
+) -> Answer<Json<Info>> {
+    let now = Invocation::now(&app.journal);
     let table = app.registry.table();
     let shown = |program: &Option<PathBuf>| program.as_ref().map(|path| path.display().to_string());
     Ok(Json(Info {
@@ -54,5 +63,7 @@ pub(crate) async fn show(State(app): Server, _: MayInvoke) -> Answer<Json<Info>>
             ("bun", shown(&app.deploys.bun)),
             ("node", shown(&app.deploys.node)),
         ]),
+        role: app.access.role(&headers, now).map(Role::as_str),
+        user: app.access.user(&headers, now),
     }))
 }

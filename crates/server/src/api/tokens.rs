@@ -1,5 +1,7 @@
 //! Tokens: made, listed, deleted. The secret is shown once and never kept.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::Body,
@@ -18,6 +20,9 @@ use crate::{auth, deploys::store_failure, journal::Invocation};
 #[serde(deny_unknown_fields)]
 struct Wanted {
     role: String,
+    /// Whom it stands for.
+    #[serde(default)]
+    user: Option<String>,
     /// Milliseconds from now.
     #[serde(default)]
     expires_ms: Option<u64>,
@@ -28,6 +33,7 @@ struct Created {
     id: String,
     token: String,
     role: &'static str,
+    user: Option<Arc<str>>,
     expires_at: Option<Timestamp>,
 }
 
@@ -35,6 +41,7 @@ struct Created {
 struct Listed {
     id: String,
     role: &'static str,
+    user: Option<Arc<str>>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
@@ -48,9 +55,10 @@ pub(crate) struct List {
 pub(crate) async fn create(State(app): Server, _: MayAdmin, body: Body) -> Answer<Response> {
     let wanted: Wanted = json(body).await?;
     let role = auth::parse_role(&wanted.role)?;
+    let user = wanted.user.as_deref().map(auth::parse_user).transpose()?;
     let now = Invocation::now(&app.journal);
     let expires_at = wanted.expires_ms.map(|span| auth::after(now, span));
-    let (new, secret) = auth::mint(role, expires_at)?;
+    let (new, secret) = auth::mint(role, user, expires_at)?;
     let token = app
         .store
         .add_token(new)
@@ -61,6 +69,7 @@ pub(crate) async fn create(State(app): Server, _: MayAdmin, body: Body) -> Answe
         id: token.id.0,
         token: secret,
         role: role.as_str(),
+        user: token.user,
         expires_at,
     };
     Ok((StatusCode::CREATED, Json(created)).into_response())
@@ -76,6 +85,7 @@ pub(crate) async fn list(State(app): Server, _: MayAdmin) -> Answer<Json<List>> 
     let listed = |token: store::Token| Listed {
         id: token.id.0,
         role: token.role.as_str(),
+        user: token.user,
         created_at: token.created_at,
         expires_at: token.expires_at,
     };

@@ -14,7 +14,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 use store::Alias;
 
-use super::{Answer, MayDeploy, Server, json, new_function, to_its_end};
+use super::{Answer, MayDeploy, MayLook, Server, json, new_function, to_its_end};
 use crate::deploys::{Activated, Wanted, store_failure};
 
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ impl Target {
 /// Newest first.
 pub(crate) async fn list(
     State(app): Server,
-    _: MayDeploy,
+    _: MayLook,
     Path((project, function)): Path<(String, String)>,
 ) -> Answer<Json<Vec<Row>>> {
     let id = super::function(&project, &function)?;

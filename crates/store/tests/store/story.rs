@@ -213,14 +213,15 @@ async fn overrides_survive_deployments(store: &Store) {
 
 async fn tokens_are_handed_out(store: &Store) {
     assert!(!store.has_any_token().await.unwrap());
-    for (id, role, expires_at) in [
-        ("t1", Role::Admin, None),
-        ("t2", Role::Invoke, Some(Timestamp(1))),
+    for (id, role, user, expires_at) in [
+        ("t1", Role::Admin, None, None),
+        ("t2", Role::Live, Some("ann"), Some(Timestamp(1))),
     ] {
         let new = NewToken {
             id: TokenId(id.into()),
             secret: Digest::of(id.as_bytes()),
             role,
+            user: user.map(Into::into),
             expires_at,
         };
         store.add_token(new).await.unwrap();
@@ -230,8 +231,9 @@ async fn tokens_are_handed_out(store: &Store) {
     let left = store.tokens().await.unwrap();
     assert_eq!(
         (left.len(), left[0].role, left[0].secret),
-        (1, Role::Invoke, Digest::of(b"t2"))
+        (1, Role::Live, Digest::of(b"t2"))
     );
+    assert_eq!(left[0].user.as_deref(), Some("ann"));
     assert!(
         store.has_any_token().await.unwrap(),
         "an expired token still counts"
