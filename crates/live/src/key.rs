@@ -223,6 +223,10 @@ impl SealKey {
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for SealKey {

@@ -14,7 +14,9 @@ mod host;
 mod hosting;
 mod key;
 mod message;
+mod pack;
 mod queue;
+mod seal;
 mod session;
 #[cfg(test)]
 mod together;
@@ -37,6 +39,8 @@ pub use message::{
     Gone, Goodbye, Heartbeat, Hello, Holder, Mode, NAME_MAX, Presence, Present, Refusal, Refused,
     Release, Role, SEAL_MAX, SERVE_MAX, Serve, TEXT_MAX, Taken, Unreadable, Welcome,
 };
+pub use pack::{Unpackable, pack, unpack};
+pub use seal::{Direction, SEAL_OVERHEAD, SEALABLE_MAX, Sealer, Unsealed};
 pub use session::{Asked, Session};
 pub use websocket::{LIVE_PATH, SUBPROTOCOL, WebSocketChannel, accept_key, serve};
 pub use work::{Answer, Fault, Go, Line, Lines, Offer, Why};
