@@ -36,7 +36,7 @@ Example:
 
 Exit codes: 0 done, 1 the function failed, 2 usage, 3 configuration, 4 not found, 5 unreachable, 6 refused.
 
-Arrives later: secret, schedule, queue, emit, relay, tunnel, tunnel-server, restore, replay.";
+Arrives later: secret, schedule, queue, emit, relay, tunnel, tunnel-server, restore.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -73,6 +73,8 @@ pub enum Command {
     Logs(commands::logs::Logs),
     /// Show how the last invocations went
     Invocations(commands::invocations::Invocations),
+    /// Run a recorded invocation again, here or on a named version; export it as one file
+    Replay(commands::replay::Replay),
     /// Make, show and revoke access tokens
     Token(commands::token::Token),
     /// Keep a token for a server

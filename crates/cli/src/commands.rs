@@ -16,6 +16,7 @@ pub mod invoke;
 pub mod list;
 pub mod login;
 pub mod logs;
+pub mod replay;
 pub mod rollback;
 pub mod serve;
 pub mod token;
@@ -47,6 +48,7 @@ pub async fn run(command: Command, global: Global) -> Result<Exit, Stop> {
         Command::Env(env) => env.run(&door).await,
         Command::Logs(logs) => logs.run(&door).await,
         Command::Invocations(invocations) => invocations.run(&door).await,
+        Command::Replay(replay) => replay.run(&door).await,
         Command::Token(token) => token.run(&door).await,
         Command::Init(init) => init.run(&door).await,
         Command::Login(login) => login.run(&door).await,

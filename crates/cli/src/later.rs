@@ -4,7 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands, in the order in which the product lists them.
-pub const COMMANDS: [&str; 9] = [
+pub const COMMANDS: [&str; 8] = [
     "secret",
     "schedule",
     "queue",
@@ -13,7 +13,6 @@ pub const COMMANDS: [&str; 9] = [
     "tunnel",
     "tunnel-server",
     "restore",
-    "replay",
 ];
 
 /// Flags, and the command that each belongs to.

@@ -111,6 +111,7 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
         | Command::Token(_)
         | Command::Init(_)
         | Command::Login(_)
+        | Command::Replay(_)
         | Command::Completions(_) => Builder::new_current_thread().enable_all().build(),
     }
 }

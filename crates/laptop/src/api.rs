@@ -21,9 +21,12 @@ pub use web::{WebAnswer, WebRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use model::{Digest, FunctionId, Kind, Name, SettingsPatch, VersionNumber};
+use model::{
+    Digest, FunctionId, InvocationId, Kind, Name, Record, Recording, SettingsPatch, VersionNumber,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use socket::SocketPath;
 
 /// A server's API. Clones share one pool of connections.
@@ -84,6 +87,19 @@ pub struct WeightedVersion {
     pub version: String,
     /// Of a hundred invocations, those that it gets; a version alone needs none.
     pub weight: Option<u32>,
+}
+
+/// A recording that is to be run again.
+#[derive(Debug, Serialize)]
+pub struct Replay<'a> {
+    /// The recording.
+    pub recording: &'a Recording,
+    /// The version to run it on: `v7`, `7` or the first digits of a digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'a str>,
+    /// The alias to follow instead of `current`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<&'a Name>,
 }
 
 #[derive(Serialize)]
@@ -312,6 +328,31 @@ impl Client {
             &format!("/invocations?limit={limit}{failed}"),
         ))
         .await
+    }
+
+    /// The record of one invocation.
+    pub async fn invocation(&self, id: InvocationId) -> Result<Record, ApiError> {
+        self.get(&format!("/v1/invocations/{id}")).await
+    }
+
+    /// What an invocation was asked, as the server wrote it.
+    pub async fn recording(
+        &self,
+        function: &FunctionId,
+        id: InvocationId,
+    ) -> Result<Value, ApiError> {
+        let rest = format!("/invocations/{id}/recording");
+        self.get(&path(function, &rest)).await
+    }
+
+    /// Asks a function what a recording says, and waits for the outcome.
+    pub async fn replay(
+        &self,
+        function: &FunctionId,
+        replay: &Replay<'_>,
+    ) -> Result<Invoked, ApiError> {
+        let request = self.request(Method::POST, &path(function, "/replay"));
+        self.read(request.json(replay)).await
     }
 
     /// Makes a token that stands for `user`, if for anybody. It is shown once, here.

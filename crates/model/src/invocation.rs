@@ -202,6 +202,9 @@ pub struct Record {
     /// Where it was tried, in order. Empty where only the deployed version was ever asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// Whether what it was asked is kept and can be replayed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recording: bool,
 }
 
 /// One line that a function, or the platform about it, wrote.

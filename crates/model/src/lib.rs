@@ -10,6 +10,8 @@ mod invocation;
 mod limits;
 mod name;
 mod pool;
+mod recording;
+mod redact;
 mod route;
 mod rule;
 mod settings;
@@ -27,10 +29,15 @@ pub use name::{FunctionId, Name, NameError, RESERVED_NAMES};
 pub use pool::{
     PoolView, Reason, STRESSED_WAIT, Step, Wear, WorkerState, is_worn, next_step, patience,
 };
+pub use recording::{
+    Payload, RECORDING_FORMAT, RecordedAnswer, RecordedFailure, RecordedRequest, RecordedWeb,
+    Recording, RecordingError,
+};
+pub use redact::{REDACTED, RedactError, RedactRule, Redaction};
 pub use route::{Method, Params, Route, RouteError, RouteTable, Target, is_server_path};
 pub use rule::{Facts, HttpFacts, PathPattern, RULE_FORMS, RULE_MAX, Rank, Rule, RuleError};
 pub use settings::{
-    Auth, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,
+    Auth, Keep, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,
 };
 pub use units::{ByteSize, TimeSpan, UnitError};
 pub use version::{Digest, VersionNumber, VersionRef, VersionRefError};

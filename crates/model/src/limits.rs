@@ -61,6 +61,12 @@ pub struct Limits {
     pub keep_size: ByteSize,
     /// … or until a function has this many, whichever is first.
     pub keep_invocations: u64,
+    /// Bytes of one recording's request; what is longer is kept cut.
+    pub recorded_request: ByteSize,
+    /// Bytes of one recording's answer; what is longer is kept cut.
+    pub recorded_answer: ByteSize,
+    /// All recordings together; the oldest go first.
+    pub keep_recordings: ByteSize,
     /// Successful synchronous invocations recorded per function and second; the rest are counted.
     pub records_per_second: u32,
 }
@@ -92,6 +98,9 @@ impl Default for Limits {
             keep_time: TimeSpan::seconds(7 * 86_400),
             keep_size: ByteSize(1 << 30),
             keep_invocations: 100_000,
+            recorded_request: ByteSize::mebibytes(6),
+            recorded_answer: ByteSize(256 << 10),
+            keep_recordings: ByteSize::mebibytes(256),
             records_per_second: 200,
         }
     }

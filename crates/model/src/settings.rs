@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, Limits, Route, TimeSpan, invocation::words};
+use crate::{ByteSize, Limits, RedactRule, Route, TimeSpan, invocation::words};
 
 words! {
     /// What runs a version.
@@ -39,6 +39,18 @@ words! {
         Token = "token",
         /// Everybody.
         None = "none",
+    }
+}
+
+words! {
+    /// Of which invocations the payload is kept for replay.
+    Keep {
+        /// Of none.
+        None = "none",
+        /// Of those that fail.
+        Failed = "failed",
+        /// Of all.
+        All = "all",
     }
 }
 
@@ -85,6 +97,12 @@ pub struct SettingsPatch {
     /// Who may call it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Of which invocations the payload is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Keep>,
+    /// What is taken out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redact: Option<Vec<RedactRule>>,
 }
 
 /// `workers = { min, max, idle }`, each optional.
@@ -143,6 +161,10 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Who may call it.
     pub auth: Auth,
+    /// Of which invocations the payload is kept.
+    pub record: Keep,
+    /// What is taken out of it, besides what always is.
+    pub redact: Vec<RedactRule>,
 }
 
 /// A setting that cannot be.
@@ -181,6 +203,8 @@ impl SettingsPatch {
             queue_wait: queue.wait.unwrap_or(TimeSpan::seconds(10)),
             env: self.env.clone().unwrap_or_default(),
             auth: self.auth.unwrap_or(Auth::Token),
+            record: self.record.unwrap_or(Keep::None),
+            redact: self.redact.clone().unwrap_or_default(),
         };
         settings.check(limits)?;
         Ok(settings)

@@ -6,6 +6,7 @@ mod env;
 mod functions;
 mod invocations;
 mod invoke;
+mod replay;
 mod server;
 mod tokens;
 mod versions;
@@ -60,6 +61,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         )
         .route(&below("/rollback"), post(versions::roll_back))
         .route(&below("/invoke"), post(invoke::invoke))
+        .route(&below("/invocations/{id}"), get(replay::show))
+        .route(&below("/invocations/{id}/recording"), get(replay::export))
+        .route(&below("/replay"), post(replay::replay))
+        .route("/v1/invocations/{id}", get(replay::find))
         .route(&below("/logs"), get(invocations::logs))
         .route(&below("/invocations"), get(invocations::list))
         .route(

@@ -80,6 +80,16 @@ impl BodyLimit {
         }
     }
 
+    /// A recording as a file, whose text may take four times what it was as bytes.
+    pub(crate) fn recording(limits: &Limits) -> BodyLimit {
+        let bytes = limits.recorded_request.0 + limits.recorded_answer.0;
+        BodyLimit {
+            what: "the recording",
+            name: "recorded_request, four times",
+            most: ByteSize(bytes.saturating_mul(4)),
+        }
+    }
+
     /// Any other request to the API.
     pub(crate) fn api() -> BodyLimit {
         BodyLimit {

@@ -4,6 +4,7 @@
 mod changes;
 mod leaving;
 mod serve;
+mod visit;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -23,6 +24,7 @@ use crate::{
     bundles::{Bundles, chain},
     metrics::Metrics,
     registry::{Registry, State},
+    tape::Held,
 };
 
 /// Changes what is deployed.
@@ -38,6 +40,8 @@ pub(crate) struct Deploys {
     pub node: Option<PathBuf>,
     /// What its functions are counted by.
     pub metrics: Arc<Metrics>,
+    /// What recordings hold while they are made.
+    pub held: Held,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
     /// What takes no more calls, and of which something still runs.

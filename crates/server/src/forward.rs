@@ -27,7 +27,7 @@ pub(crate) const TRIGGER: HeaderName = HeaderName::from_static("x-bungee-trigger
 const ALIAS: HeaderName = HeaderName::from_static("x-bungee-alias");
 
 /// Parameters of a declared route, as JSON.
-const PARAMS: HeaderName = HeaderName::from_static("x-bungee-params");
+pub(crate) const PARAMS: HeaderName = HeaderName::from_static("x-bungee-params");
 
 /// When the invocation will be killed; set where it starts to run.
 const DEADLINE: HeaderName = HeaderName::from_static("x-bungee-deadline");

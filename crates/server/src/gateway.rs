@@ -9,8 +9,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, request::Par
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use model::{
-    Auth, ErrorType, Facts, Failure, FunctionId, HttpFacts, Kind, Limits, Params, Runtime, Timestamp, Trigger,
-    is_server_path,
+    Auth, ErrorType, Facts, Failure, FunctionId, HttpFacts, Kind, Limits, Params, Runtime,
+    Timestamp, Trigger, is_server_path,
 };
 use tower_service::Service;
 
@@ -29,6 +29,7 @@ use crate::{
     reply::{ReplyBody, Streamed},
     serving::{Deployed, Serving},
     sockets::Relay,
+    tape::{Tape, Taped},
 };
 
 /// What every runtime can read and show to a handler; each has some more, and calls the rest broken.
@@ -197,8 +198,10 @@ impl Visitor {
                 ReplyBody::whole(response, &self.line, &app.lines)
             }
             Ok(Answered::Whole(response)) => {
-                walk.invocation.answers(response.status());
-                walk.invocation.succeed();
+                let invocation = &mut walk.invocation;
+                invocation.answers_with(response.status(), response.headers());
+                invocation.heard(response.body());
+                invocation.succeed();
                 ReplyBody::whole(response, &self.line, &app.lines)
             }
             Err(failure) => {
@@ -344,12 +347,11 @@ impl Walk<'_> {
         if caller.is_some() {
             forward::switch_protocol(&mut parts.headers);
         }
-        let body = if body.is_end_stream() {
-            Body::Empty
-        } else {
-            self.broke = Some(body.broke());
-            Body::Stream(Box::pin(body))
-        };
+        if let Some(recipe) = self.deployed.recipe.as_ref().filter(|_| caller.is_none()) {
+            let tape = Tape::of_web(recipe, &parts, &self.params);
+            self.invocation.record_on(tape);
+        }
+        let body = self.passed_on(body);
         let lease = self.acquire().await?;
         let response = lease.send(Request::from_parts(parts, body)).await?;
         let (mut parts, answer) = response.into_parts();
@@ -358,8 +360,24 @@ impl Walk<'_> {
             return self.socket(parts, answer, caller).await;
         }
         BodyLimit::response(&app.limits).check_hint(&answer.size_hint())?;
-        self.invocation.answers(parts.status);
+        self.invocation.answers_with(parts.status, &parts.headers);
         Ok(Answered::Streamed(parts, answer))
+    }
+
+    /// The request's body as the handler gets it, kept aside if it is recorded.
+    fn passed_on(&mut self, body: RequestBody) -> Body {
+        let tape = self.invocation.tape();
+        if body.is_end_stream() {
+            if let Some(tape) = tape {
+                tape.asked_whole(&[]);
+            }
+            return Body::Empty;
+        }
+        self.broke = Some(body.broke());
+        match tape {
+            Some(tape) => Body::Stream(Box::pin(Taped::new(body, tape.reel()))),
+            None => Body::Stream(Box::pin(body)),
+        }
     }
 
     /// The handler switched protocols: the caller's connection follows, if it asked for that.
@@ -391,6 +409,11 @@ impl Walk<'_> {
         let body = whole(body).await?;
         let mut parts = parts;
         crate::auth::strip_token(&mut parts.headers);
+        if let Some(recipe) = &self.deployed.recipe {
+            let tape = Tape::of_web(recipe, &parts, &self.params);
+            tape.asked_whole(&body);
+            self.invocation.record_on(tape);
+        }
         let origin = function_url::Origin {
             id: self.marks.id,
             at: Invocation::now(&app.journal),

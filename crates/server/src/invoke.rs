@@ -1,29 +1,49 @@
-//! An event given to a function from within the server, carried to its end: the invoke call of the API now,
+//! Work given to a function from within the server, carried to its end: the invoke call of the API and replays now,
 //! later the queue and schedules too.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
-use model::{Facts, Failure, InvocationId, Kind, Trigger};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_LENGTH, request::Parts};
+use model::{ErrorType, Facts, Failure, InvocationId, Kind, Params, Trigger};
 
 use crate::{
     app::App,
     bodies::{BodyLimit, whole_answer},
-    gateway,
-    invoker::Runner,
+    forward, function_url, gateway,
+    invoker::{Body, Lease, Runner},
     journal::{Invocation, Timing},
     live::Plan,
     marks::Marks,
     serving::{Deployed, Serving},
+    tape::{Recipe, Tape},
 };
 
-/// An event on its way to a function.
+/// Work on its way to a function.
 pub(crate) struct Errand {
-    pub event: Bytes,
+    pub work: Work,
     pub trigger: Trigger,
-    /// The alias that the caller named; `None`: `current`.
-    pub alias: Option<String>,
+    pub target: Target,
+}
+
+/// What the function is asked.
+pub(crate) enum Work {
+    /// An event, as JSON.
+    Event(Bytes),
+    /// A web request, all of it.
+    Web {
+        parts: Box<Parts>,
+        params: Params,
+        body: Bytes,
+    },
+}
+
+/// Which version is asked.
+pub(crate) enum Target {
+    /// The one that an alias leads to; `None`: `current`.
+    Alias(Option<String>),
+    /// This one, and no other.
+    Version(Arc<Deployed>),
 }
 
 /// How an invocation went.
@@ -35,13 +55,13 @@ pub(crate) struct Outcome {
 
 /// What the handler answered.
 pub(crate) struct Answer {
-    /// An event handler's result as JSON, or a web handler's response body.
+    /// An event handler's result as JSON, or a response's body.
     pub body: Bytes,
-    /// A web handler's status.
-    pub status: Option<StatusCode>,
+    /// Status and headers, if it is a response.
+    pub head: Option<(StatusCode, HeaderMap)>,
 }
 
-/// Invokes with an event and waits for the end, until all that the worker wrote has reached the log.
+/// Invokes, and waits for the end, until all that the worker wrote has reached the log.
 ///
 /// # Errors
 /// The alias leads nowhere; nothing was begun.
@@ -52,28 +72,47 @@ pub(crate) async fn invoke(
 ) -> Result<Outcome, Failure> {
     let arrived = Invocation::now(&app.journal);
     let Errand {
-        event,
+        work,
         trigger,
-        alias,
+        target,
     } = errand;
-    let marks = Marks::new(arrived, None).with_alias(alias.as_deref());
-    let mut deployed = serving.choose(marks.alias.as_deref(), marks.id)?;
+    let mut marks = Marks::new(arrived, None);
+    let (deployed, is_pinned) = match target {
+        Target::Alias(alias) => {
+            marks = marks.with_alias(alias.as_deref());
+            (serving.choose(alias.as_deref(), marks.id)?, false)
+        }
+        Target::Version(deployed) => (deployed, true),
+    };
+    let asked = match &work {
+        Work::Event(_) => None,
+        Work::Web { parts, .. } => Some((parts.method.clone(), parts.uri.clone())),
+    };
     let journal = app.journal.clone();
     let mut invocation =
-        Invocation::begin(journal, deployed.clone(), marks.id, arrived, trigger, None);
-    let mut worker = None;
-    let result = carry(
+        Invocation::begin(journal, deployed.clone(), marks.id, arrived, trigger, asked);
+    if let Some(recipe) = &deployed.recipe {
+        invocation.record_on(work.tape(recipe));
+    }
+    let mut carrier = Carrier {
         app,
-        &mut deployed,
-        event,
-        &marks,
+        deployed,
+        is_pinned,
+        marks: &marks,
         trigger,
-        &mut invocation,
-        &mut worker,
-    )
-    .await;
+        invocation: &mut invocation,
+        worker: None,
+    };
+    let result = carrier.carry(work).await;
+    let worker = carrier.worker.take();
     let timing = match &result {
-        Ok(_) => invocation.succeed(),
+        Ok(answer) => {
+            if let Some(tape) = invocation.tape() {
+                tape.answered(answer.head.clone());
+                tape.heard(&answer.body);
+            }
+            invocation.succeed()
+        }
         Err(failure) => invocation.fail(failure),
     };
     if let Some(worker) = worker {
@@ -86,41 +125,147 @@ pub(crate) async fn invoke(
     })
 }
 
-/// Which developer the event is for, if it is for one. Whoever names an alias means that version.
-fn plan(app: &App, deployed: &Deployed, marks: &Marks, trigger: Trigger) -> Option<Box<Plan>> {
-    if app.live.is_quiet() || marks.alias.is_some() {
-        return None;
+impl Work {
+    fn tape(&self, recipe: &Arc<Recipe>) -> Tape {
+        match self {
+            Work::Event(event) => Tape::of_event(recipe, event),
+            Work::Web {
+                parts,
+                params,
+                body,
+            } => {
+                let tape = Tape::of_web(recipe, parts, params);
+                tape.asked_whole(body);
+                tape
+            }
+        }
     }
-    let facts = Facts {
-        id: marks.id,
-        http: None,
-    };
-    app.live.plan(&deployed.version.function, &facts, trigger)
 }
 
-async fn carry(
-    app: &Arc<App>,
-    deployed: &mut Arc<Deployed>,
-    event: Bytes,
-    marks: &Marks,
+/// One errand under way.
+struct Carrier<'a> {
+    app: &'a Arc<App>,
+    deployed: Arc<Deployed>,
+    /// No other version may take over.
+    is_pinned: bool,
+    marks: &'a Marks,
     trigger: Trigger,
-    invocation: &mut Invocation,
-    worker: &mut Option<Runner>,
-) -> Result<Answer, Failure> {
-    let plan = plan(app, deployed, marks, trigger);
-    let lease = gateway::acquire(app, deployed, marks, invocation, plan.as_deref()).await?;
-    *worker = lease.worker();
-    let response = lease
-        .send(gateway::event_request(event, marks, trigger))
-        .await?;
-    let (parts, body) = response.into_parts();
-    let body = whole_answer(body, BodyLimit::result(&app.limits)).await?;
-    let status = match deployed.version.kind {
-        Kind::Event => None,
-        Kind::Web => {
-            invocation.answers(parts.status);
-            Some(parts.status)
+    invocation: &'a mut Invocation,
+    worker: Option<Runner>,
+}
+
+impl Carrier<'_> {
+    async fn carry(&mut self, work: Work) -> Result<Answer, Failure> {
+        let lease = self.acquire().await?;
+        self.worker = lease.worker();
+        match work {
+            Work::Event(event) => self.event(lease, event).await,
+            Work::Web {
+                parts,
+                params,
+                body,
+            } => self.web(lease, *parts, &params, body).await,
         }
-    };
-    Ok(Answer { body, status })
+    }
+
+    /// Which developer it is for, if it is for one. Whoever names an alias or a version means that.
+    fn plan(&self) -> Option<Box<Plan>> {
+        let Carrier { app, marks, .. } = self;
+        if app.live.is_quiet() || self.is_pinned || marks.alias.is_some() {
+            return None;
+        }
+        let facts = Facts {
+            id: marks.id,
+            http: None,
+        };
+        let function = &self.deployed.version.function;
+        app.live.plan(function, &facts, self.trigger)
+    }
+
+    async fn acquire(&mut self) -> Result<Lease, Failure> {
+        let plan = self.plan();
+        let Carrier {
+            app,
+            deployed,
+            marks,
+            invocation,
+            ..
+        } = self;
+        if !self.is_pinned {
+            return gateway::acquire(app, deployed, marks, invocation, plan.as_deref()).await;
+        }
+        let lease = deployed.invoker.acquire(marks.id).await;
+        let lease = lease.map_err(|failure| match failure.error_type {
+            ErrorType::ShuttingDown if deployed.invoker.is_closed() => {
+                failure.hint("ask again: what an alias points at changed meanwhile")
+            }
+            _ => failure,
+        })?;
+        invocation.taken(&lease);
+        Ok(lease)
+    }
+
+    /// An event to a handler of either kind.
+    async fn event(&mut self, lease: Lease, event: Bytes) -> Result<Answer, Failure> {
+        let request = gateway::event_request(event, self.marks, self.trigger);
+        let response = lease.send(request).await?;
+        let (parts, body) = response.into_parts();
+        let body = whole_answer(body, BodyLimit::result(&self.app.limits)).await?;
+        let head = match self.deployed.version.kind {
+            Kind::Event => None,
+            Kind::Web => {
+                self.invocation.answers(parts.status);
+                Some((parts.status, parts.headers))
+            }
+        };
+        Ok(Answer { body, head })
+    }
+
+    /// A web request to a handler of either kind, as the gateway would bring it.
+    async fn web(
+        &mut self,
+        lease: Lease,
+        mut parts: Parts,
+        params: &Params,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        let limit = BodyLimit::result(&self.app.limits);
+        let response = match self.deployed.version.kind {
+            Kind::Web => {
+                forward::request(&mut parts, self.marks, params);
+                let trigger = HeaderValue::from_static(self.trigger.as_str());
+                parts.headers.insert(forward::TRIGGER, trigger);
+                // Whoever writes it to the worker says how long it is.
+                parts.headers.remove(CONTENT_LENGTH);
+                let request = Request::from_parts(parts, Body::from(body));
+                let (mut parts, body) = lease.send(request).await?.into_parts();
+                if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                    let message = "the handler switched protocols (status 101), and nobody is there to talk to";
+                    return Err(Failure::new(ErrorType::HandlerError, message));
+                }
+                forward::response(&mut parts, self.marks);
+                let body = whole_answer(body, limit).await?;
+                http::Response::from_parts(parts, body)
+            }
+            Kind::Event => {
+                let origin = function_url::Origin {
+                    id: self.marks.id,
+                    at: Invocation::now(&self.app.journal),
+                    function: self.deployed.version.function.name.as_str(),
+                    source: None,
+                    params,
+                };
+                let event = function_url::event(&parts, &body, &origin)?;
+                let request = gateway::event_request(event, self.marks, self.trigger);
+                let body = lease.send(request).await?.into_body();
+                function_url::response(whole_answer(body, limit).await?)?
+            }
+        };
+        self.invocation.answers(response.status());
+        let (parts, body) = response.into_parts();
+        Ok(Answer {
+            body,
+            head: Some((parts.status, parts.headers)),
+        })
+    }
 }

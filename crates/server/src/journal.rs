@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use model::{
     Attempt, Clock, ErrorType, Failure, FunctionId, InvocationId, Outcome, Place, Record,
     Timestamp, Trigger, VersionNumber,
@@ -22,6 +22,7 @@ use crate::{
     invoker::{Lease, Runner},
     metrics::Reached,
     serving::Deployed,
+    tape::Tape,
 };
 
 /// Ends that may wait for whoever prints them; what does not fit is not printed, and recorded all the same.
@@ -49,6 +50,8 @@ pub struct Ended {
 #[derive(Default)]
 struct Extras {
     attempts: Vec<Attempt>,
+    /// Its recording, while it is made.
+    tape: Option<Tape>,
 }
 
 impl Ended {
@@ -140,6 +143,8 @@ impl Ended {
             cold: self.is_cold,
             worker: self.worker.as_ref().map(ToString::to_string),
             attempts: self.attempts().to_vec(),
+            // The store knows, once it has it.
+            recording: false,
         }
     }
 }
@@ -192,7 +197,7 @@ impl Journal {
         self.is_cutting.store(true, Relaxed);
     }
 
-    fn write(&self, ended: Ended) {
+    fn write(&self, mut ended: Ended) {
         let total = match ended.outcome {
             Outcome::Ok => &self.succeeded,
             Outcome::Failed(_) => &self.failed,
@@ -208,8 +213,15 @@ impl Journal {
         let now = Timestamp(ended.arrived.0 + i64::try_from(took / 1000).unwrap_or(0));
         let sampler = &ended.deployed.sampler;
         let is_granted = sampler.ended(ended.trigger, ended.outcome, took, now);
-        if is_granted || ended.is_live() {
-            self.sink.record(ended.record());
+        let tape = ended.extras.as_mut().and_then(|extras| extras.tape.take());
+        let tape = tape.filter(|tape| tape.is_kept(ended.outcome));
+        if is_granted || ended.is_live() || tape.is_some() {
+            let record = ended.record();
+            let recording = tape.map(|tape| tape.draft(&record));
+            self.sink.record(record);
+            if let Some(recording) = recording {
+                self.sink.recording(recording);
+            }
         }
         if let Some(listener) = self.listener.get() {
             // A terminal that is slower than the server misses lines; the record is kept all the same.
@@ -267,6 +279,10 @@ impl Invocation {
     /// Another version took over before a worker was found.
     pub(crate) fn moved_to(&mut self, deployed: Arc<Deployed>) {
         if let Some(ended) = self.ended.as_mut() {
+            if let Some(extras) = ended.extras.as_mut() {
+                let tape = extras.tape.take();
+                extras.tape = tape.and_then(|tape| tape.under(deployed.recipe.as_ref()));
+            }
             ended.deployed = deployed;
         }
     }
@@ -290,6 +306,34 @@ impl Invocation {
         if let Some(ended) = self.ended.as_mut() {
             let extras = ended.extras.get_or_insert_default();
             extras.attempts.push(attempt);
+        }
+    }
+
+    /// Its function wants it recorded.
+    pub(crate) fn record_on(&mut self, tape: Tape) {
+        if let Some(ended) = self.ended.as_mut() {
+            ended.extras.get_or_insert_default().tape = Some(tape);
+        }
+    }
+
+    /// Its recording, while it is made.
+    pub(crate) fn tape(&mut self) -> Option<&mut Tape> {
+        let extras = self.ended.as_mut()?.extras.as_mut()?;
+        extras.tape.as_mut()
+    }
+
+    /// The caller sees this status, and these headers.
+    pub(crate) fn answers_with(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.answers(status);
+        if let Some(tape) = self.tape() {
+            tape.answered(Some((status, headers.clone())));
+        }
+    }
+
+    /// The caller sees some of the answer's body.
+    pub(crate) fn heard(&mut self, data: &[u8]) {
+        if let Some(tape) = self.tape() {
+            tape.heard(data);
         }
     }
 

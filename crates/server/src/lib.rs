@@ -34,6 +34,7 @@ mod reply;
 mod rights;
 mod serving;
 mod sockets;
+mod tape;
 mod workbench;
 
 pub use builds::Building;

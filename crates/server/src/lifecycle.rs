@@ -26,12 +26,13 @@ use crate::{
     door::Lines,
     health::{self, Health},
     journal::{Ended, Journal},
-    live::Live,
     jsonl,
     listen::{Entrance, SocketFile, bind_tcp, bind_unix},
+    live::Live,
     logs::LogHub,
     metrics::Metrics,
     registry::Registry,
+    tape,
     workbench::Workbench,
 };
 
@@ -100,6 +101,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         bun,
         node,
         metrics: metrics.clone(),
+        held: tape::Held::default(),
         changing: Mutex::new(()),
         leaving: Leaving::default(),
         grace: options.grace,

@@ -110,7 +110,10 @@ impl Body for Streamed {
                 return Poll::Ready(None);
             }
             Some(Ok(frame)) => {
-                this.size += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if let Some(data) = frame.data_ref() {
+                    this.size += data.len() as u64;
+                    this.invocation.heard(data);
+                }
                 if this.size <= this.limit.most.0 {
                     // A body of known length is not asked again after its last byte.
                     if this.answer.is_end_stream() {

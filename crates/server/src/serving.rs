@@ -9,7 +9,7 @@ use model::{
 use store::Sampler;
 use workers::{Counts, Version};
 
-use crate::{invoker::Invoker, metrics::FunctionMetrics};
+use crate::{invoker::Invoker, metrics::FunctionMetrics, tape::Recipe};
 
 /// A version that calls reach.
 pub(crate) struct Deployed {
@@ -19,6 +19,8 @@ pub(crate) struct Deployed {
     pub invoker: Invoker,
     /// Decides which of its invocations get a record.
     pub sampler: Sampler,
+    /// How they are recorded; `None`: not at all.
+    pub recipe: Option<Arc<Recipe>>,
     /// Counts them.
     pub metrics: Arc<FunctionMetrics>,
 }

@@ -25,7 +25,7 @@ pub use crate::{
     functions::{CurrentFunction, Function},
     records::{
         InvocationFilter, Invocations, LogCursor, LogFilter, LogFollower, ROWS_MAX, RecordSink,
-        Sampler, Sampling, StoredLine,
+        RecordingDraft, Sampler, Sampling, StoredLine,
     },
     tokens::{NewToken, Role, RoleError, Token, TokenId},
     versions::{FindError, NewVersion, Version},

@@ -6,6 +6,7 @@ mod counts;
 mod follow;
 mod prune;
 mod queries;
+mod recordings;
 mod rows;
 mod sink;
 mod writer;
@@ -27,6 +28,7 @@ pub use self::{
     counts::{Sampler, Sampling},
     follow::LogFollower,
     queries::{InvocationFilter, Invocations, LogFilter, ROWS_MAX},
+    recordings::RecordingDraft,
     rows::{LogCursor, StoredLine},
     sink::RecordSink,
 };
@@ -48,6 +50,11 @@ const SCHEMA: Schema = Schema(&[
         2,
         "attempts",
         include_str!("../migrations/records/0002_attempts.sql"),
+    ),
+    (
+        3,
+        "recordings",
+        include_str!("../migrations/records/0003_recordings.sql"),
     ),
 ]);
 

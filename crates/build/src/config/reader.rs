@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use model::{Auth, ByteSize, Kind, Name, Route, Runtime, TimeSpan, nearest};
+use model::{Auth, ByteSize, Keep, Kind, Name, RedactRule, Route, Runtime, TimeSpan, nearest};
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
@@ -142,11 +142,15 @@ impl<'t> Reader<'t> {
             Shape::Auth => {
                 self.word::<Auth>(key, value, Auth::ALL.iter().map(|auth| auth.as_str()))
             }
+            Shape::Keep => {
+                self.word::<Keep>(key, value, Keep::ALL.iter().map(|keep| keep.as_str()))
+            }
             Shape::Runtime => self.runtime(key, value),
             Shape::Span => self.unit::<TimeSpan>(key, value, "30s"),
             Shape::Size => self.unit::<ByteSize>(key, value, "256MB"),
             Shape::Count => self.count(key, value),
-            Shape::Routes => self.routes(full, key, value),
+            Shape::Routes => self.list::<Route>(full, key, value, "GET /hello/:name"),
+            Shape::Redact => self.list::<RedactRule>(full, key, value, "json:$.card.number"),
             Shape::Env => self.env(full, key, value),
             Shape::Table(keys) => match value.get_ref() {
                 DeValue::Table(table) => self.table(&format!("{full}.{key}"), key, table, keys),
@@ -239,19 +243,20 @@ impl<'t> Reader<'t> {
         Err(self.error(value.span().start, message))
     }
 
-    fn routes(
+    fn list<T: FromStr<Err: std::fmt::Display>>(
         &mut self,
         full: &str,
         key: &str,
         value: &Spanned<DeValue<'_>>,
+        example: &str,
     ) -> Result<(), ConfigError> {
-        let DeValue::Array(routes) = value.get_ref() else {
-            let message = format!("`{key}` must be a list, like `{key} = [\"GET /hello/:name\"]`");
+        let DeValue::Array(items) = value.get_ref() else {
+            let message = format!("`{key}` must be a list, like `{key} = [\"{example}\"]`");
             return Err(self.error(value.span().start, message));
         };
-        for (at, value) in routes.iter().enumerate() {
-            let route = self.string(key, value)?.parse::<Route>();
-            route.map_err(|error| self.error(value.span().start, error.to_string()))?;
+        for (at, value) in items.iter().enumerate() {
+            let item = self.string(key, value)?.parse::<T>();
+            item.map_err(|error| self.error(value.span().start, error.to_string()))?;
             self.remember(&format!("{full}.{key}.{at}"), value.span().start);
         }
         Ok(())

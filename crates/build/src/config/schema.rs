@@ -12,6 +12,8 @@ pub(super) enum Shape {
     Count,
     Routes,
     Env,
+    Keep,
+    Redact,
     Table(&'static [(&'static str, Shape)]),
     /// Named in the product, not built yet.
     Later,
@@ -33,7 +35,8 @@ pub(super) const FUNCTION: &[(&str, Shape)] = &[
     ("env", Shape::Env),
     ("auth", Shape::Auth),
     ("secrets", Shape::Later),
-    ("record", Shape::Later),
+    ("record", Shape::Keep),
+    ("redact", Shape::Redact),
     ("allow_net", Shape::Later),
     ("live", Shape::Later),
     ("on", Shape::Later),

@@ -50,7 +50,7 @@ impl Invocations {
     }
 }
 
-/// The table. Where something was tried has a column only if a developer was ever asked.
+/// The table. Where something was tried has a column only if a developer was ever asked, recordings only if there are any.
 fn rendered(records: &[Record]) -> String {
     let mut header = vec![
         "ARRIVED",
@@ -65,14 +65,28 @@ fn rendered(records: &[Record]) -> String {
     if shows_places {
         header.push("WHERE");
     }
+    let shows_recordings = records.iter().any(|record| record.recording);
+    if shows_recordings {
+        header.push("RECORDING");
+    }
     header.push("WHAT");
-    let rows = records.iter().map(|record| row(record, shows_places));
+    let rows = records.iter().map(|record| {
+        let mut row = row(record);
+        if shows_places {
+            row.push(places(record));
+        }
+        if shows_recordings {
+            row.push(if record.recording { "yes" } else { "-" }.to_owned());
+        }
+        row.push(what(record));
+        row
+    });
     table::render(&header, rows)
 }
 
-fn row(record: &Record, shows_places: bool) -> Vec<String> {
+fn row(record: &Record) -> Vec<String> {
     let waited = table::micros(record.waited_us);
-    let mut row = vec![
+    vec![
         table::time(record.arrived),
         record.id.to_string(),
         record
@@ -86,12 +100,7 @@ fn row(record: &Record, shows_places: bool) -> Vec<String> {
             waited
         },
         table::micros(record.ran_us),
-    ];
-    if shows_places {
-        row.push(places(record));
-    }
-    row.push(what(record));
-    row
+    ]
 }
 
 /// Where it was tried: `live ann@laptop (all): no accept within 500 ms, then deployed`.
@@ -154,6 +163,7 @@ mod tests {
             cold: false,
             worker: None,
             attempts,
+            recording: false,
         }
     }
 

@@ -78,7 +78,7 @@ impl Invoke {
 }
 
 /// Prints an event's outcome.
-fn print(door: &Door, invoked: &Invoked) -> Result<Exit, Stop> {
+pub fn print(door: &Door, invoked: &Invoked) -> Result<Exit, Stop> {
     if door.printer.json {
         door.printer.json(invoked)?;
     } else {
@@ -95,10 +95,15 @@ fn print(door: &Door, invoked: &Invoked) -> Result<Exit, Stop> {
     {
         door.printer.complain(&failed(error));
     }
-    Ok(match invoked.outcome {
+    Ok(exit(invoked))
+}
+
+/// The exit code of an outcome.
+pub fn exit(invoked: &Invoked) -> Exit {
+    match invoked.outcome {
         Outcome::Ok => Exit::Done,
         Outcome::Failed(_) => Exit::Failed,
-    })
+    }
 }
 
 /// The result as the handler gave it; the body of a web handler's response, which travels as a JSON string, as it was.

@@ -312,6 +312,8 @@ fn written(patch: &SettingsPatch, settings: &Settings) -> BTreeMap<String, Setti
             queue.is_some_and(|queue| queue.wait.is_some()),
         ),
         ("auth", json!(settings.auth), patch.auth.is_some()),
+        ("record", json!(settings.record), patch.record.is_some()),
+        ("redact", json!(settings.redact), patch.redact.is_some()),
     ];
     let setting = |(key, value, is_written): (&str, Value, bool)| {
         (

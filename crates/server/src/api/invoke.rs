@@ -1,6 +1,6 @@
 //! `…/invoke`: one event, its outcome, and what was logged meanwhile.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json,
@@ -9,16 +9,18 @@ use axum::{
 };
 use bytes::Bytes;
 use http::HeaderMap;
-use model::{ErrorType, Failure, InvocationId, Level, LogLine, Trigger, VersionNumber};
+use model::{ErrorType, Failure, FunctionId, InvocationId, Level, LogLine, Trigger, VersionNumber};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::LogFilter;
 
 use super::{Answer, MayInvoke, Server, whole};
 use crate::{
+    app::App,
     bodies::BodyLimit,
     errors,
-    invoke::{self, Errand, Outcome},
+    invoke::{self, Errand, Outcome, Target, Work},
+    serving::Serving,
 };
 
 #[derive(Serialize)]
@@ -55,11 +57,21 @@ pub(crate) async fn invoke(
     limit.check_announced(&headers)?;
     let event = event(whole(body, limit).await?)?;
     let errand = Errand {
-        event,
+        work: Work::Event(event),
         trigger: Trigger::Cli,
-        alias: asked.remove("alias"),
+        target: Target::Alias(asked.remove("alias")),
     };
-    let outcome = invoke::invoke(&app, &serving, errand).await?;
+    answer(&app, &id, &serving, errand).await
+}
+
+/// Runs an errand, and answers with its outcome and what was logged meanwhile.
+pub(super) async fn answer(
+    app: &Arc<App>,
+    id: &FunctionId,
+    serving: &Serving,
+    errand: Errand,
+) -> Answer<Json<Invoked>> {
+    let outcome = invoke::invoke(app, serving, errand).await?;
     let filter = LogFilter {
         invocation: Some(outcome.id),
         at_least: Level::Trace,
@@ -67,7 +79,7 @@ pub(crate) async fn invoke(
         ..LogFilter::default()
     };
     // An answer without its logs is better than none.
-    let logs = app.store.logs(&id, &filter).await.unwrap_or_default();
+    let logs = app.store.logs(id, &filter).await.unwrap_or_default();
     Ok(Json(shape(
         outcome,
         logs.into_iter().map(|stored| stored.line).collect(),
@@ -75,7 +87,7 @@ pub(crate) async fn invoke(
 }
 
 /// The event as JSON; nothing is `null`.
-fn event(bytes: Bytes) -> Result<Bytes, Failure> {
+pub(super) fn event(bytes: Bytes) -> Result<Bytes, Failure> {
     if bytes.is_empty() {
         return Ok(Bytes::from_static(b"null"));
     }
@@ -110,7 +122,7 @@ fn shape(outcome: Outcome, logs: Vec<LogLine>) -> Result<Invoked, Failure> {
         }
         Ok(answer) => {
             let text = String::from_utf8_lossy(&answer.body);
-            let json = match answer.status {
+            let json = match &answer.head {
                 Some(_) => serde_json::value::to_raw_value(&text),
                 None => RawValue::from_string(text.into_owned()),
             };
@@ -120,7 +132,7 @@ fn shape(outcome: Outcome, logs: Vec<LogLine>) -> Result<Invoked, Failure> {
                     format!("the worker answered with what is no JSON: {error}"),
                 )
             })?);
-            invoked.status = answer.status.map(|status| status.as_u16());
+            invoked.status = answer.head.map(|(status, _)| status.as_u16());
         }
     }
     Ok(invoked)

@@ -16,6 +16,7 @@ use crate::{
     invoker::Invoker,
     registry::State,
     serving::{Choice, Deployed, Serving},
+    tape::Recipe,
 };
 
 /// Pools by the version that they run.
@@ -161,7 +162,7 @@ impl Deploys {
             .map_err(|error| Failure::new(ErrorType::BadRequest, error.to_string()))
     }
 
-    fn serve(&self, version: &store::Version, settings: Settings) -> Arc<Deployed> {
+    pub(super) fn serve(&self, version: &store::Version, settings: Settings) -> Arc<Deployed> {
         let version = self.runnable(
             &version.function,
             version.number,
@@ -171,12 +172,14 @@ impl Deploys {
         );
         let sampler = self.store.records().sampler(&version.function);
         let metrics = self.metrics.function(&version.function);
+        let recipe = Recipe::of(&version.settings, &self.limits, &self.held);
         let version = Arc::new(version);
         let invoker = Invoker::Workers(self.workers.pool(version.clone()));
         Arc::new(Deployed {
             version,
             invoker,
             sampler,
+            recipe,
             metrics,
         })
     }

@@ -7,6 +7,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection, query, query_scalar};
 
 use super::{
     counts::Sampling,
+    recordings::{self, Written},
     rows::{LogCursor, id_bytes, level_rank, seq},
     sink::Lost,
 };
@@ -19,9 +20,9 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 const LINES: usize = 32;
 
 /// What one commit holds.
-#[derive(Debug)]
 pub(crate) struct Commit<'a> {
     pub(crate) records: &'a [Record],
+    pub(crate) recordings: &'a [Written],
     pub(crate) lines: &'a [LogLine],
     pub(crate) ended: &'a [(FunctionId, u64)],
     pub(crate) lost: &'a HashMap<FunctionId, Lost>,
@@ -63,10 +64,13 @@ async fn insert_all(
         insert_record(conn, key, record).await?;
         counts.entry(key).or_default().recorded += 1;
     }
+    for recording in commit.recordings {
+        recordings::insert(conn, recording).await?;
+    }
     let mut markers = Vec::new();
     for (function, lost) in commit.lost {
         let key = key_of(conn, keys, function).await?;
-        counts.entry(key).or_default().lost += lost.records + lost.lines;
+        counts.entry(key).or_default().lost += lost.records + lost.recordings + lost.lines;
         markers.extend(marker(function, *lost, commit.now));
     }
     let mut placed = Vec::with_capacity(commit.lines.len() + markers.len());

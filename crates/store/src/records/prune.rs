@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use model::{FunctionId, Limits, Timestamp};
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
-use super::commit::HOUR_MS;
+use super::{commit::HOUR_MS, recordings};
 use crate::fault::Fault;
 
 /// Rows that one step deletes, at most: more than one commit brings, or a busy writer would outrun the pruning.
@@ -33,6 +33,10 @@ enum Chore {
     Function(i64),
     /// Counts of hours long past.
     Counts,
+    /// See whether the recordings are too large.
+    Recordings,
+    /// Delete some of them.
+    OldRecordings,
     /// See whether all together is too large.
     Measure,
     /// Delete until it takes no more than this many bytes.
@@ -44,13 +48,20 @@ enum Chore {
 impl Prune {
     /// Begins anew.
     pub(crate) fn start(&mut self) {
-        self.chores = [Chore::Plan, Chore::Counts, Chore::Measure, Chore::Shrink].into();
+        self.chores = [
+            Chore::Plan,
+            Chore::Counts,
+            Chore::Recordings,
+            Chore::Measure,
+            Chore::Shrink,
+        ]
+        .into();
     }
 
     /// Looks at the size only.
     pub(crate) fn measure(&mut self) {
         if !self.goes_on() {
-            self.chores = [Chore::Measure, Chore::Shrink].into();
+            self.chores = [Chore::Recordings, Chore::Measure, Chore::Shrink].into();
         }
     }
 
@@ -101,6 +112,15 @@ impl Prune {
                 let old = query("DELETE FROM counts WHERE hour < ?").bind(cutoff.0 / HOUR_MS);
                 old.execute(conn).await?;
                 None
+            }
+            Chore::Recordings => {
+                let limit = limits.keep_recordings.0;
+                let too_large = recordings::are_too_large(conn, limit).await?;
+                too_large.then_some(Chore::OldRecordings)
+            }
+            Chore::OldRecordings => {
+                let more = recordings::prune(conn, limits.keep_recordings.0).await?;
+                more.then_some(chore)
             }
             Chore::Measure => {
                 let limit = limits.keep_size.0;

@@ -141,7 +141,7 @@ impl Store {
     }
 
     /// What is there can be read while a full disk holds up what is not.
-    async fn flush_if_possible(&self) -> Result<(), StoreError> {
+    pub(super) async fn flush_if_possible(&self) -> Result<(), StoreError> {
         match self.flush().await {
             Err(StoreError::Storage(_)) | Ok(()) => Ok(()),
             Err(error) => Err(error),

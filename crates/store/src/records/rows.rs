@@ -61,7 +61,8 @@ fn id_of(bytes: &[u8]) -> Result<InvocationId, Trip> {
 
 /// The columns that [`record_of`] reads, in its order.
 pub(crate) const RECORD: &str = "id, version, \"trigger\", outcome, message, fault, method, path, status, \
-    arrived, waited_us, ran_us, cold, worker, attempts";
+    arrived, waited_us, ran_us, cold, worker, attempts, \
+    EXISTS (SELECT 1 FROM recordings WHERE invocation = invocations.id)";
 
 pub(crate) fn record_of(row: &SqliteRow, function: &FunctionId) -> Result<Record, Trip> {
     let micros = |at| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
@@ -87,6 +88,7 @@ pub(crate) fn record_of(row: &SqliteRow, function: &FunctionId) -> Result<Record
         attempts: row
             .try_get::<Option<&str>, _>(14)?
             .map_or(Ok(Vec::new()), attempts_of)?,
+        recording: row.try_get(15)?,
     })
 }
 
@@ -136,6 +138,7 @@ pub(crate) async fn glance(conn: &mut SqliteConnection) -> Result<(), sqlx::Erro
         "SELECT 1 FROM functions ORDER BY key DESC LIMIT 1",
         "SELECT length(id) FROM invocations ORDER BY seq DESC LIMIT 1",
         "SELECT length(text) FROM logs ORDER BY seq DESC LIMIT 1",
+        "SELECT bytes FROM recordings ORDER BY seq DESC LIMIT 1",
         "SELECT ended FROM counts ORDER BY function DESC LIMIT 1",
     ] {
         query(sql).fetch_optional(&mut *conn).await?;

@@ -12,7 +12,10 @@ use std::{
 use model::{FunctionId, LogLine, Record, VersionNumber};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::counts::{Counts, Sampler};
+use super::{
+    counts::{Counts, Sampler},
+    recordings::RecordingDraft,
+};
 use crate::error::{StorageError, StoreError};
 
 /// Records and lines that may wait for the writer.
@@ -20,6 +23,9 @@ const WAITING_MAX: usize = 8192;
 
 /// Text that may wait for the writer, in bytes: lines can be long.
 const WAITING_BYTES_MAX: usize = 16 << 20;
+
+/// Recordings that may wait for the writer, in bytes. Their own, so that they crowd out no record and no line.
+const WAITING_RECORDINGS_MAX: usize = 32 << 20;
 
 /// What a record or line takes besides its text, about, in bytes.
 const ROW_BYTES: usize = 128;
@@ -43,6 +49,8 @@ pub(crate) struct Handover {
     records_per_second: u32,
     /// Bytes sent and not yet stored.
     waiting_bytes: AtomicUsize,
+    /// The same of recordings.
+    waiting_recordings: AtomicUsize,
     /// Tells the writer not to wait for more.
     hurry: Notify,
     counts: Mutex<HashMap<FunctionId, Arc<Counts>>>,
@@ -53,6 +61,7 @@ pub(crate) struct Handover {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Lost {
     pub(crate) records: u64,
+    pub(crate) recordings: u64,
     pub(crate) lines: u64,
     /// The version that wrote the last of the lines.
     pub(crate) version: Option<VersionNumber>,
@@ -63,6 +72,8 @@ pub(crate) struct Lost {
 pub(crate) enum Entry {
     /// Store an ended invocation.
     Record(Box<Record>),
+    /// Store what an invocation was asked.
+    Recording(Box<RecordingDraft>),
     /// Store a line.
     Log(Box<LogLine>),
     /// Store all before, then answer.
@@ -85,6 +96,7 @@ impl RecordSink {
         let handover = Arc::new(Handover {
             records_per_second,
             waiting_bytes: AtomicUsize::new(0),
+            waiting_recordings: AtomicUsize::new(0),
             hurry: Notify::new(),
             counts: Mutex::default(),
             lost: Mutex::default(),
@@ -115,9 +127,19 @@ impl RecordSink {
         self.offer(Entry::Log(Box::new(line)), size);
     }
 
+    /// Stores what an invocation was asked, after its record. Written out on the writer's time.
+    pub fn recording(&self, draft: RecordingDraft) {
+        let size = draft.size;
+        self.offer(Entry::Recording(Box::new(draft)), size);
+    }
+
     fn offer(&self, entry: Entry, size: usize) {
-        let before = self.handover.waiting_bytes.fetch_add(size, Relaxed);
-        let fits = before + size <= WAITING_BYTES_MAX;
+        let (waiting, most) = match entry {
+            Entry::Recording(_) => (&self.handover.waiting_recordings, WAITING_RECORDINGS_MAX),
+            _ => (&self.handover.waiting_bytes, WAITING_BYTES_MAX),
+        };
+        let before = waiting.fetch_add(size, Relaxed);
+        let fits = before + size <= most;
         let refused = if fits {
             match self.entries.try_send(entry) {
                 Ok(()) => None,
@@ -182,8 +204,22 @@ impl Handover {
         self.waiting_bytes.fetch_sub(bytes, Relaxed);
     }
 
+    /// The same of a recording.
+    pub(crate) fn recording_stored(&self, bytes: usize) {
+        self.waiting_recordings.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Counts a recording that cannot be stored.
+    pub(crate) fn lose_recording(&self, function: FunctionId, size: usize) {
+        self.recording_stored(size);
+        locked(&self.lost).entry(function).or_default().recordings += 1;
+    }
+
     /// Counts what cannot be stored.
     pub(crate) fn lose(&self, entry: Entry, size: usize) {
+        if let Entry::Recording(draft) = entry {
+            return self.lose_recording(draft.function, size);
+        }
         self.stored(size);
         let mut lost = locked(&self.lost);
         match entry {
@@ -193,7 +229,8 @@ impl Handover {
                 lost.lines += 1;
                 lost.version = Some(line.version);
             }
-            Entry::Flush(_)
+            Entry::Recording(_)
+            | Entry::Flush(_)
             | Entry::Prune(_)
             | Entry::Forget(..)
             | Entry::SetAside(..)
@@ -211,6 +248,7 @@ impl Handover {
         let mut lost = locked(&self.lost);
         let lost = lost.entry(function).or_default();
         lost.records += back.records;
+        lost.recordings += back.recordings;
         lost.lines += back.lines;
         lost.version = lost.version.or(back.version);
     }

@@ -15,6 +15,7 @@ use super::{
     commit::{self, Commit, Keys},
     move_away, open_file,
     prune::Prune,
+    recordings::Written,
     rows::LogCursor,
     sink::{Asker, Entry, Intake, line_bytes, record_bytes},
 };
@@ -39,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Between two prunings; the first is at the start.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
-/// After this part of `keep_size` was written, its limit is looked at without waiting for the next pruning.
+/// After this part of `keep_size` or `keep_recordings` was written, the limits are looked at without waiting for the next pruning.
 const SIZE_PART: u64 = 32;
 
 /// What a writer needs besides its connection and its intake.
@@ -60,6 +61,7 @@ pub(crate) struct Writer {
     intake: Intake,
     keys: Keys,
     records: Vec<Record>,
+    recordings: Vec<Written>,
     lines: Vec<LogLine>,
     /// Who wants to know when the rows are stored.
     askers: Vec<Asker>,
@@ -91,6 +93,7 @@ impl Writer {
             intake,
             keys: Keys::new(),
             records: Vec::new(),
+            recordings: Vec::new(),
             lines: Vec::new(),
             askers: Vec::new(),
             prune: Prune::default(),
@@ -146,6 +149,17 @@ impl Writer {
     async fn take(&mut self, entry: Entry) {
         let held = self.records.len() + self.lines.len() >= HELD_MAX;
         match entry {
+            Entry::Recording(draft) if held => {
+                let size = draft.size;
+                self.intake.handover.lose(Entry::Recording(draft), size);
+            }
+            Entry::Recording(draft) => {
+                let (function, size) = (draft.function.clone(), draft.size);
+                match draft.written().await {
+                    Some(written) => self.recordings.push(written),
+                    None => self.intake.handover.lose_recording(function, size),
+                }
+            }
             Entry::Record(record) if held => {
                 let size = record_bytes(&record);
                 self.intake.handover.lose(Entry::Record(record), size);
@@ -175,7 +189,7 @@ impl Writer {
 
     /// Waits a little for more rows, unless somebody waits for these, and takes what there is.
     async fn gather(&mut self) {
-        let nothing = self.records.is_empty() && self.lines.is_empty();
+        let nothing = self.has_nothing();
         let urgent = !self.askers.is_empty() || self.intake.entries.is_closed();
         if !nothing && !urgent && (self.stuck || self.intake.entries.len() < COMMIT_MAX) {
             tokio::select! {
@@ -234,6 +248,9 @@ impl Writer {
                     let size = record_bytes(&record);
                     handover.lose(Entry::Record(Box::new(record)), size);
                 }
+                for recording in self.recordings.drain(..) {
+                    handover.lose_recording(recording.function, recording.size);
+                }
                 for line in self.lines.drain(..) {
                     let size = line_bytes(&line);
                     handover.lose(Entry::Log(Box::new(line)), size);
@@ -245,12 +262,13 @@ impl Writer {
     async fn commit(&mut self) -> Result<(), StorageError> {
         let handover = Arc::clone(&self.intake.handover);
         let (ended, lost) = (handover.take_ended(), handover.take_lost());
-        if self.records.is_empty() && self.lines.is_empty() && ended.is_empty() && lost.is_empty() {
+        if self.has_nothing() && ended.is_empty() && lost.is_empty() {
             return Ok(());
         }
         let last = *self.around.written.borrow();
         let batch = Commit {
             records: &self.records,
+            recordings: &self.recordings,
             lines: &self.lines,
             ended: &ended,
             lost: &lost,
@@ -280,13 +298,22 @@ impl Writer {
         }
     }
 
+    fn has_nothing(&self) -> bool {
+        self.records.is_empty() && self.recordings.is_empty() && self.lines.is_empty()
+    }
+
     fn clear_stored(&mut self) {
+        for recording in self.recordings.drain(..) {
+            self.intake.handover.recording_stored(recording.size);
+            self.unmeasured += recording.content.len() as u64;
+        }
         let records = self.records.drain(..).map(|record| record_bytes(&record));
         let lines = self.lines.drain(..).map(|line| line_bytes(&line));
         let bytes = records.chain(lines).sum();
         self.intake.handover.stored(bytes);
         self.unmeasured += bytes as u64;
-        if self.unmeasured > self.around.limits.keep_size.0 / SIZE_PART {
+        let limits = &self.around.limits;
+        if self.unmeasured > limits.keep_size.0.min(limits.keep_recordings.0) / SIZE_PART {
             self.unmeasured = 0;
             self.prune.measure();
         }

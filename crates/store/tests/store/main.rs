@@ -93,6 +93,7 @@ impl World {
             cold: false,
             worker: Some("w1".into()),
             attempts: Vec::new(),
+            recording: false,
         }
     }
 
