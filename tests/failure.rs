@@ -3,6 +3,7 @@
 mod deaths;
 mod faults;
 mod input;
+mod replay;
 mod shutdown;
 mod sockets;
 mod start;

@@ -16,6 +16,7 @@ mod logging;
 mod manage;
 mod metrics;
 mod node;
+mod replay;
 mod sockets;
 mod spares;
 mod streams;

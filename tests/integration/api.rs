@@ -12,7 +12,7 @@ fn web_and_event() -> House {
         .function("hello", |f| {
             f.web("export default () => new Response('one')")
         })
-        .function("echo", |f| f.event(event))
+        .function("echo", |f| f.event(event).setting("record = 'failed'"))
         .start()
 }
 
@@ -51,6 +51,14 @@ impl Checked<'_> {
 }
 
 impl Checked<'_> {
+    #[track_caller]
+    fn recording(&self, id: &str) {
+        let path = format!("/v1/projects/default/functions/echo/invocations/{id}/recording");
+        let answer = self.house.get(&path);
+        let operation = format!("GET {FUNCTION}/invocations/{{id}}/recording");
+        self.description.check(&operation, &answer);
+    }
+
     /// `current` may be neither weighted nor deleted here.
     #[track_caller]
     fn other_alias(&self, method: &str, body: Option<serde_json::Value>) {
@@ -95,7 +103,12 @@ fn every_operation_answers_as_openapi_json_describes_it() {
         "?since=60000&until=0&contains=SEEN&level=info&limit=1",
         None,
     );
-    house.record("echo", |record| record["outcome"] == "HandlerError");
+    let failed = house.record("echo", |record| record["outcome"] == "HandlerError");
+    let id = failed["id"].as_str().expect("an id");
+    checked.ask("GET /v1/invocations/{id}", id, None);
+    checked.below("GET /invocations/{id}", id, None);
+    checked.recording(id);
+    checked.below("POST /replay", "", Some(json!({"id": id})));
     checked.below("GET /invocations", "?failed=true&limit=10", None);
     checked.below("GET /invocations", "", None);
     let versions = checked.below("GET /versions", "", None).json();
