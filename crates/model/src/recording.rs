@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Digest, FunctionId, HandlerFault, InvocationId, Outcome, Timestamp, Trigger, VersionNumber,
+    Digest, FunctionId, HandlerFault, InvocationId, Outcome, REDACTED, Timestamp, Trigger,
+    VersionNumber,
 };
 
 /// The newest format of a recording that this program reads, and the one that it writes.
@@ -56,6 +57,24 @@ pub enum RecordedRequest {
     Web(RecordedWeb),
     /// An event, as JSON.
     Event(Payload),
+}
+
+impl RecordedRequest {
+    /// Those of the recording's rules that took something out of what was asked.
+    pub fn redacted_by<'r>(&self, rules: &'r [String]) -> Vec<&'r str> {
+        let (headers, body) = match self {
+            RecordedRequest::Web(web) => (web.headers.as_slice(), &web.body),
+            RecordedRequest::Event(event) => (&[][..], event),
+        };
+        let is_here = |rule: &&str| match rule.strip_prefix("header:") {
+            Some(name) => headers.iter().any(|(header, _)| header == name),
+            None => body
+                .text
+                .as_deref()
+                .is_some_and(|text| text.contains(REDACTED)),
+        };
+        rules.iter().map(String::as_str).filter(is_here).collect()
+    }
 }
 
 /// A web request, as the handler got it: without its token, and without what speaks of one connection only.

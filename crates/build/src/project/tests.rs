@@ -222,7 +222,6 @@ fn bad_names_are_refused() {
 fn what_is_not_built_yet_is_refused_by_name() {
     for key in [
         "secrets = []",
-        "record = 'all'",
         "allow_net = []",
         "live = 'on'",
         "on = []",

@@ -213,8 +213,9 @@ impl Replay {
 
 /// Says what the function will not get as it was.
 fn tell_redacted(door: &Door, recording: &Recording) {
-    if !recording.redacted.is_empty() {
-        let rules = recording.redacted.join(", ");
+    let rules = recording.request.redacted_by(&recording.redacted);
+    if !rules.is_empty() {
+        let rules = rules.join(", ");
         door.printer.note(&format!(
             "`{REDACTED}` stands for what was taken out by {rules}"
         ));

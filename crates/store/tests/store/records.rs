@@ -199,3 +199,73 @@ async fn a_burst_is_pruned_without_waiting_for_the_next_time() {
     let left = store.logs(&hello, &everything).await.unwrap().len();
     assert!(left < 2000, "{left} of 8000 lines are left");
 }
+
+fn draft(record: &model::Record, size: usize) -> store::RecordingDraft {
+    store::RecordingDraft {
+        invocation: record.id,
+        function: record.function.clone(),
+        size,
+        write: Box::new(move || vec![b'x'; size]),
+    }
+}
+
+#[tokio::test]
+async fn a_recording_goes_with_its_invocation() {
+    let mut world = World::new();
+    world.limits.keep_invocations = 2;
+    let store = world.open().await;
+    let hello = function("default/hello");
+    let mut sent = Vec::new();
+    for number in 1..=3 {
+        let record = world.call(&hello, number);
+        store.records().record(record.clone());
+        store.records().recording(draft(&record, 100 << 10));
+        sent.push(record);
+        world.pass_ms(1);
+    }
+    let kept = store.recording(sent[0].id).await.unwrap();
+    assert_eq!(kept.map(|kept| kept.len()), Some(100 << 10));
+    let newest = store.invocation(sent[2].id).await.unwrap().unwrap();
+    assert!(newest.recording);
+    store.prune_now().await.unwrap();
+    assert_eq!(store.recording(sent[0].id).await.unwrap(), None);
+    assert!(store.recording(sent[1].id).await.unwrap().is_some());
+    store.forget(&hello).await.unwrap();
+    assert_eq!(store.recording(sent[2].id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn recordings_that_come_too_fast_are_lost_and_no_record_with_them() {
+    let world = World::new();
+    let store = world.open().await;
+    let hello = function("default/hello");
+    let mut sent = Vec::new();
+    // All before the writer has its first turn.
+    for number in 0..9 {
+        let record = world.call(&hello, number);
+        store.records().record(record.clone());
+        store.records().recording(draft(&record, 5 << 20));
+        sent.push(record);
+    }
+    let told = store
+        .invocations(&hello, &InvocationFilter::default())
+        .await
+        .unwrap();
+    let kept = told.records.iter().filter(|record| record.recording);
+    assert_eq!((told.records.len(), kept.count()), (9, 6));
+    assert_eq!(told.sampling.lost, 3);
+    // What was lost took no room for good.
+    let next = world.call(&hello, 10);
+    store.records().record(next.clone());
+    store.records().recording(draft(&next, 5 << 20));
+    assert!(store.recording(next.id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_recording_without_its_record_is_not_stored() {
+    let world = World::new();
+    let store = world.open().await;
+    let record = world.call(&function("default/hello"), 1);
+    store.records().recording(draft(&record, 10));
+    assert_eq!(store.recording(record.id).await.unwrap(), None);
+}
