@@ -238,6 +238,11 @@ fn every_command_of_deployment_works() {
 }
 
 #[test]
+fn every_command_of_replay_works() {
+    runs("replay.md");
+}
+
+#[test]
 fn every_command_of_troubleshooting_works() {
     runs("troubleshooting.md");
 }
