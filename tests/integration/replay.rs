@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::{
+    process::until,
     project::Function,
     serving::{House, Said},
 };
@@ -107,7 +108,9 @@ fn a_fix_shows_as_a_difference() {
 
 #[test]
 fn a_replay_runs_on_a_version_that_nothing_points_at() {
-    let house = recorded("picky", |f| f.event(PICKY).setting("record = 'failed'"));
+    let house = recorded("picky", |f| {
+        f.bun().event(PICKY).setting("record = 'failed'")
+    });
     house.invoke("picky", &json!({"bad": 1}));
     let id = id_of(&house, "picky");
     house.save("src/picky.js", "export const handler = () => 'new';");
@@ -123,8 +126,10 @@ fn a_replay_runs_on_a_version_that_nothing_points_at() {
     house.cli(&["replay", &id, "--alias", "nobody"]).ends(4);
     let both = ["replay", &id, "--alias", "canary", "--version", "v1"];
     house.cli(&both).ends(2);
-    // The function is served as before, and its worker of v1 is gone with the replay.
     assert_eq!(house.invoke("picky", &json!({}))["result"], "new");
+    until("the worker of v1 has gone with its replay", || {
+        house.bun_workers().len() == 1
+    });
 }
 
 #[test]

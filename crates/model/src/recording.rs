@@ -116,12 +116,12 @@ pub struct RecordedFailure {
     pub fault: Option<HandlerFault>,
 }
 
-/// Bytes in a recording: as text if they are text, else in base64, or not there at all.
+/// Bytes in a recording: as text if they are plain text, else in base64, or not there at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// How many bytes there were.
     pub size: u64,
-    /// The bytes, if they are UTF-8.
+    /// The bytes, if they are UTF-8 without control characters other than line breaks and tabs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// The bytes in base64, if they are not.
@@ -145,8 +145,11 @@ impl Payload {
         };
         match std::str::from_utf8(kept) {
             Ok("") => {}
-            Ok(text) => payload.text = Some(text.to_owned()),
-            Err(_) => payload.base64 = Some(STANDARD.encode(kept)),
+            // Control characters take six times their room in JSON.
+            Ok(text) if !text.contains(|c: char| c < ' ' && !matches!(c, '\n' | '\r' | '\t')) => {
+                payload.text = Some(text.to_owned());
+            }
+            Ok(_) | Err(_) => payload.base64 = Some(STANDARD.encode(kept)),
         }
         payload
     }
@@ -236,7 +239,7 @@ mod tests {
 
     #[test]
     fn bytes_come_back_as_they_were() {
-        for bytes in [&b""[..], b"text", &[0xff, 0]] {
+        for bytes in [&b""[..], b"text\n", b"\x01", &[0xff, 0]] {
             let payload = Payload::of(bytes, bytes.len() as u64);
             let json = serde_json::to_string(&payload).unwrap();
             let back: Payload = serde_json::from_str(&json).unwrap();

@@ -80,12 +80,12 @@ impl BodyLimit {
         }
     }
 
-    /// A recording as a file, whose text may take four times what it was as bytes.
+    /// A recording as a file: its bodies in base64, or as text with every quote escaped, and its headers.
     pub(crate) fn recording(limits: &Limits) -> BodyLimit {
         let bytes = limits.recorded_request.0 + limits.recorded_answer.0;
         BodyLimit {
             what: "the recording",
-            name: "recorded_request, four times",
+            name: "recorded_request × 4",
             most: ByteSize(bytes.saturating_mul(4)),
         }
     }

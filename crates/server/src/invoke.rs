@@ -248,6 +248,9 @@ impl Carrier<'_> {
                 http::Response::from_parts(parts, body)
             }
             Kind::Event => {
+                if !body.is_empty() {
+                    parts.headers.insert(CONTENT_LENGTH, body.len().into());
+                }
                 let origin = function_url::Origin {
                     id: self.marks.id,
                     at: Invocation::now(&self.app.journal),
