@@ -11,7 +11,9 @@ use super::{
     copies::{Copies, Observed},
     session::SessionLease,
 };
-use crate::{app::App, invoker::Lease, journal::Invocation, marks::Marks, serving::Deployed};
+use crate::{
+    app::App, invoker::Lease, journal::Invocation, marks::Marks, serving::Deployed,
+};
 
 /// Whom an invocation is for, besides the deployed code; and what is said of it to them.
 pub(crate) struct Plan {
@@ -170,7 +172,11 @@ fn keep_warm(app: &App, deployed: &Arc<Deployed>) {
 }
 
 /// Writes the lines of a session into the log of the function, under the invocation.
-fn lines(app: &App, deployed: Arc<Deployed>, marks: &Marks) -> Box<dyn Fn(Lines) + Send + Sync> {
+fn lines(
+    app: &App,
+    deployed: Arc<Deployed>,
+    marks: &Marks,
+) -> Box<dyn Fn(Lines) + Send + Sync> {
     let (id, logs, journal) = (marks.id, app.logs.clone(), app.journal.clone());
     Box::new(move |said: Lines| {
         let now = Invocation::now(&journal);

@@ -237,17 +237,9 @@ pub(crate) fn to_go(parts: &Parts, body: &Body, limit: TimeSpan, is_event: bool)
 
 /// Headers as they cross: each character of a value is one byte.
 fn to_pairs(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .iter()
-            .map(|byte| char::from(*byte))
-            .collect()
-    };
+    let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
     let pairs = headers.iter();
-    pairs
-        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
-        .collect()
+    pairs.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// What came, as headers; what cannot be one is left out.
