@@ -305,3 +305,6 @@ impl Frame {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+// The samples that every end of the protocol is tested against.
+
+"use strict";
+
+const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const path = require("node:path");
+const test = require("node:test");
+const frame = require("../src/frame");
+const { textOf } = require("../src/event");
+
+const SPEC = path.join(__dirname, "../../../spec/live");
+
+const golden = JSON.parse(fs.readFileSync(path.join(SPEC, "frames.json"), "utf8"));
+
+test("every kind is known by its number", () => {
+  assert.equal(golden.version, frame.VERSION);
+  const kinds = Object.fromEntries(golden.frames.map(({ kind, number }) => [kind, number]));
+  assert.deepEqual(kinds, { ...frame.KIND });
+});
+
+for (const sample of golden.frames) {
+  test(`golden frame: ${sample.name}`, () => {
+    const bytes = Buffer.from(sample.frame, "hex");
+    const { head, body } = frame.decode(bytes);
+    const { kind, id, ...numbers } = head;
+    const { number, flags, attempt, index, count, ack, window, peer } = sample;
+    assert.deepEqual({ kind, ...numbers }, { kind: number, flags, attempt, index, count, ack, window, peer });
+    assert.equal(textOf(id), sample.invocation);
+    if (sample.payload.json) assert.deepEqual(frame.parseObject(body), sample.payload.json);
+    else assert.equal(body.toString("hex"), sample.payload.hex);
+    assert.equal(frame.encode(head, body).toString("hex"), sample.frame);
+    assert.equal(frame.sealedPart(head).toString("hex"), sample.sealed_part);
+    if (!frame.isOfAttempt(kind)) assert.equal(frame.control(kind, frame.parseObject(body)).toString("hex"), sample.frame);
+  });
+}
+
+test("bytes that are no frame are told apart", () => {
+  const good = frame.control(frame.KIND.Heartbeat, {});
+  const broken = (at, byte) => {
+    const bytes = Buffer.from(good);
+    bytes[at] = byte;
+    return () => frame.decode(bytes);
+  };
+  assert.throws(() => frame.decode(good.subarray(0, 39)), /39 bytes/);
+  assert.throws(broken(0, 2), /version 2/);
+  assert.throws(broken(1, 99), /kind 99/);
+  assert.throws(broken(2, 8), /bits/);
+  assert.throws(broken(3, 1), /bits/);
+  assert.throws(broken(15, 0), /no frames/);
+  assert.throws(broken(39, 1), /invocation/);
+  assert.throws(() => frame.decode(Buffer.concat([good, Buffer.alloc(frame.PAYLOAD_MAX)])), /limit of 262144/);
+});
