@@ -22,16 +22,21 @@ const EARLIER = 0.02;
 /** @typedef {{type: string, message: string, hint?: string}} Refusal */
 
 /**
- * Emits `welcome` (welcome, isResumed), `control` (kind, payload), `frame` (head, body), `down` (why) when the connection breaks,
+ * Emits `welcome` (welcome, isResumed), `alive` (n) when a heartbeat was answered, `control` (kind, payload), `frame` (head, body), `down` (why) when the connection breaks,
  * `lapsed` (why) when nothing that was begun may go on, and `refused` ({type, message, hint}) when the channel will not have us.
  */
 class Channel extends EventEmitter {
   /** @param {{url: string, token?: string | null, hello: object, staysWhenRefused: boolean}} options */
   constructor({ url, token, hello, staysWhenRefused }) {
     super();
-    Object.assign(this, { url, token, hello, staysWhenRefused });
+    this.url = url;
+    this.token = token;
+    this.hello = hello;
+    this.staysWhenRefused = staysWhenRefused;
     this.welcome = null;
+    /** @type {WebSocket | null} */
     this.socket = null;
+    /** @type {import("node:net").Socket | null} */
     this.transport = null;
     this.isRefed = true;
     this.isClosed = false;
@@ -107,6 +112,7 @@ class Channel extends EventEmitter {
     if (sent) this.lease = sent;
     this.watchLease();
     for (const n of this.beats.keys()) if (n <= payload.n) this.beats.delete(n);
+    this.emit("alive", payload.n);
   }
 
   begin(welcome) {
@@ -123,10 +129,12 @@ class Channel extends EventEmitter {
     this.emit("welcome", welcome, isResumed);
   }
 
+  /** @returns {number} the number that its answer will say */
   heartbeat() {
     this.beats.set(++this.beat, moment());
     if (this.beats.size > 64) this.beats.delete(this.beats.keys().next().value);
     this.sendControl(KIND.Heartbeat, { n: this.beat });
+    return this.beat;
   }
 
   watchLease() {
@@ -154,7 +162,9 @@ class Channel extends EventEmitter {
   }
 
   broke(why) {
+    /** @type {WebSocket | null} */
     this.socket = null;
+    /** @type {import("node:net").Socket | null} */
     this.transport = null;
     this.welcome = null;
     clearInterval(this.timers.beat);

@@ -9,7 +9,11 @@ const { FLAG, KIND, UNNUMBERED, BadFrame, encode } = require("./frame");
 /** Payload of one frame; sealing adds 16 bytes. */
 const CHUNK = 128 * 1024;
 /** Frames that may be on their way without having been acknowledged, and that may wait out of order. */
-const WINDOW = 16;
+const WINDOW = 8;
+/** Frames after which an acknowledgement goes out at once. */
+const ACK_SOON = 4;
+/** The count of an acknowledgement that asks for one, and for all that has not been acknowledged. */
+const ASKS = 2;
 /** Largest message, before and after compression. */
 const MESSAGE_MAX = 8 * 1024 * 1024;
 /** A body is cut into messages of this size, so that none has to be held whole. */
@@ -19,9 +23,6 @@ const WORTH_DEFLATING = 1024;
 /** Milliseconds until an unacknowledged frame goes out again; doubles. */
 const RESEND_FIRST = 500;
 const RESEND_LAST = 4000;
-
-/** These may break off a message in its middle: nothing that came before matters any more. */
-const BREAKING = new Set([KIND.Fault, KIND.Withdrawn, KIND.Cancel]);
 
 /**
  * @typedef {object} Message
@@ -43,7 +44,13 @@ class Flow {
    * @param {() => number} options.now milliseconds of any clock that only goes forward
    */
   constructor({ id, attempt, peer, emit, sealer = null, deflate = false, now }) {
-    Object.assign(this, { id: Buffer.from(id), attempt, peer, emit, sealer, deflate, now });
+    this.id = Buffer.from(id);
+    this.attempt = attempt;
+    this.peer = peer;
+    this.emit = emit;
+    this.sealer = sealer;
+    this.deflate = deflate;
+    this.now = now;
     /** Frames not yet acknowledged, oldest first: `base` is the first one's index, `sent` the first that never went out. */
     this.out = [];
     this.base = 0;
@@ -55,6 +62,7 @@ class Flow {
     this.partial = null;
     this.unconsumed = 0;
     this.owesAck = false;
+    this.saidAck = 0;
     this.wait = RESEND_FIRST;
     this.quietSince = now();
     this.heardAt = now();
@@ -91,9 +99,9 @@ class Flow {
   }
 
   /** Unnumbered, best effort. @param {number} kind @param {object | Buffer} payload */
-  sendOnce(kind, payload) {
+  sendOnce(kind, payload, count = 1) {
     let body = Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload));
-    const head = { kind, flags: 0, id: this.id, attempt: this.attempt, index: UNNUMBERED, count: 1, ack: 0, window: 0, peer: this.peer };
+    const head = { kind, flags: 0, id: this.id, attempt: this.attempt, index: UNNUMBERED, count, ack: 0, window: 0, peer: this.peer };
     if (this.sealer && kind === KIND.Log) {
       head.flags = FLAG.SEALED;
       body = this.sealer.sealLoose(head, body);
@@ -108,17 +116,17 @@ class Flow {
     return new Promise((resolve) => this.waiting.push(resolve));
   }
 
-  /** Drops the bodies that have not gone out: nobody wants them any more. */
+  /** Drops the messages of which nothing has gone out: nobody wants them any more. */
   dropUnsent() {
-    while (this.out.length > this.sent - this.base) this.out.pop();
+    const rest = (this.out[this.sent - this.base - 1]?.head.count ?? 1) - 1;
+    this.out.length = Math.min(this.out.length, this.sent - this.base + rest);
     this.wake();
   }
 
-  /** The window holds back bodies only; all else is small and must arrive where nobody reads bodies any more. */
   pump() {
     for (let place = this.sent - this.base; place < this.out.length; place++) {
       const frame = this.out[place];
-      if (frame.head.kind === KIND.Body && frame.head.index >= this.limit) break;
+      if (frame.head.index >= this.limit) break;
       this.transmit(frame);
       this.sent = frame.head.index + 1;
     }
@@ -133,20 +141,32 @@ class Flow {
   stamp(head) {
     head.ack = this.expected;
     head.window = Math.max(0, WINDOW - this.unconsumed);
+    this.saidAck = this.expected;
     this.owesAck = false;
   }
 
   /** What went out and was not acknowledged goes out again, if it is time. Called now and then. */
   resend() {
-    if (this.sent === this.base || this.now() - this.quietSince < this.wait) return;
+    if (this.isSettled || this.now() - this.quietSince < this.wait) return;
     this.wait = Math.min(this.wait * 2, RESEND_LAST);
     this.resendAll();
+    // Nothing is on its way and nothing may go: word of the room for it was lost, perhaps.
+    if (this.sent === this.base) this.ask();
   }
 
-  /** A connection is new: all that may have been lost with the old one goes out again. */
   resendAll() {
     for (let place = 0; place < this.sent - this.base; place++) this.transmit(this.out[place]);
-    this.sendOnce(KIND.Ack, Buffer.alloc(0));
+    this.quietSince = this.now();
+  }
+
+  /** A connection is new: what either end may have missed goes out again. */
+  resume() {
+    this.resendAll();
+    this.ask();
+  }
+
+  ask() {
+    this.sendOnce(KIND.Ack, Buffer.alloc(0), ASKS);
   }
 
   /** An acknowledgement, if nothing else carried it. */
@@ -165,13 +185,20 @@ class Flow {
   }
 
   /**
-   * What came: the messages that are whole now, in order.
+   * Takes a frame of the other end, and gives the messages that are whole now, in order.
    * @param {import("./frame").Head} head @param {Buffer} body @returns {Message[]}
    * @throws {BadFrame} where the other end breaks the rules, and the attempt cannot go on
    */
   receive(head, body) {
     this.heard(head.ack, head.window);
-    if (head.index === UNNUMBERED) return [];
+    if (head.index === UNNUMBERED) {
+      if (head.count === ASKS) {
+        this.owesAck = true;
+        this.acknowledge();
+        this.resendAll();
+      }
+      return [];
+    }
     this.owesAck = true;
     const ahead = head.index - this.expected;
     if (ahead < 0 || ahead >= 2 * WINDOW || this.held.has(head.index)) return [];
@@ -186,6 +213,7 @@ class Flow {
       const message = this.join(next.head, next.body);
       if (message) messages.push(message);
     }
+    if (this.expected - this.saidAck >= ACK_SOON) this.acknowledge();
     return messages;
   }
 
@@ -209,12 +237,11 @@ class Flow {
 
   /** The next frame in order, put behind what there is of its message. */
   join(head, body) {
-    let partial = this.partial;
-    if (partial && (partial.kind !== head.kind || partial.left !== head.count)) {
-      if (!BREAKING.has(head.kind)) throw new BadFrame("a message began in the middle of another");
-      partial = null;
+    const begun = this.partial;
+    if (begun && (begun.kind !== head.kind || begun.flags !== head.flags || begun.left !== head.count)) {
+      throw new BadFrame("frames of one message that do not fit together");
     }
-    partial ??= { kind: head.kind, flags: head.flags, left: head.count, chunks: [], size: 0 };
+    const partial = begun ?? { kind: head.kind, flags: head.flags, left: head.count, chunks: [], size: 0 };
     partial.chunks.push(body);
     partial.size += body.length;
     partial.left--;
@@ -222,6 +249,7 @@ class Flow {
     this.partial = partial.left > 0 ? partial : null;
     if (this.partial) return null;
     const whole = partial.chunks.length === 1 ? partial.chunks[0] : Buffer.concat(partial.chunks);
+    // Only bodies wait to be read; all else is used as it comes.
     const frames = head.kind === KIND.Body ? partial.chunks.length : 0;
     this.unconsumed += frames;
     return { kind: head.kind, flags: partial.flags, payload: inflate(partial.flags, whole), frames };

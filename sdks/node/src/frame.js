@@ -20,6 +20,7 @@ const KIND = Object.freeze({
 });
 const FLAG = Object.freeze({ SEALED: 1, DEFLATED: 2, LAST: 4 });
 
+/** @type {Set<number>} */
 const KNOWN = new Set(Object.values(KIND));
 const NO_ID = Buffer.alloc(16);
 const NOTHING = Buffer.alloc(0);

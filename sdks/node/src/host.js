@@ -29,6 +29,9 @@ class Host {
     this.ordinals = new Map();
     this.inFlight = 0;
     this.knows = [];
+    /** Whether the channel has told all claims of what is served here; `asked` is the heartbeat behind the question. */
+    this.isInformed = false;
+    this.asked = 0;
     this.noWaitUntil = 0;
     const hello = { role: "host", name: settings.name, program: settings.program, capabilities: ["deflate"] };
     if (settings.seal) hello.seal = keyId(settings.seal);
@@ -47,7 +50,8 @@ class Host {
     });
     channel.on("control", (kind, payload) => this.control(kind, payload));
     channel.on("frame", (head, body) => attempts.take(head, body));
-    channel.on("down", () => this.presence.clear());
+    channel.on("alive", (n) => this.informed(n));
+    channel.on("down", () => this.uninformed());
     channel.on("lapsed", (why) => attempts.loseAll(null, why));
     channel.on("refused", ({ type, message, hint }) => this.say(`${type}: ${message}${hint ? ` (${hint})` : ""}; deployed code runs`));
   }
@@ -59,13 +63,26 @@ class Host {
   }
 
   announce() {
+    this.uninformed();
     this.channel.sendControl(KIND.Serve, { functions: [...this.functions] });
+    // What is not told before this is answered has no claims.
+    this.asked = this.channel.heartbeat();
+  }
+
+  uninformed() {
+    this.presence.clear();
+    this.isInformed = false;
+  }
+
+  informed(n) {
+    if (n < this.asked) return;
+    this.isInformed = true;
+    for (const know of this.knows.splice(0)) know();
   }
 
   control(kind, payload) {
     if (kind === KIND.Presence && Array.isArray(payload.claims)) {
       this.presence.set(payload.function, payload.claims);
-      for (const know of this.knows.splice(0)) know();
     } else if (kind === KIND.Gone) {
       this.attempts.loseAll(payload.peer, String(payload.why ?? "its connection closed"));
       this.ordinals.delete(payload.peer);
@@ -80,15 +97,15 @@ class Host {
   }
 
   /** Where the process is frozen between invocations, what it knew may be old: a moment to hear anew, once in a while. */
-  async refresh(name) {
+  async refresh() {
     if (this.settings.wait === 0) return;
     this.channel.checkLease();
-    if (this.presence.has(name) || performance.now() < this.noWaitUntil || this.channel.refusal) return;
+    if (this.isInformed || performance.now() < this.noWaitUntil || this.channel.refusal) return;
     if (!this.channel.socket) this.channel.connect();
     this.hold();
     const until = performance.now() + this.settings.wait;
-    while (!this.presence.has(name) && performance.now() < until) await this.news(until - performance.now());
-    if (!this.presence.has(name)) this.noWaitUntil = performance.now() + NO_WAIT;
+    while (!this.isInformed && performance.now() < until) await this.news(until - performance.now());
+    if (!this.isInformed) this.noWaitUntil = performance.now() + NO_WAIT;
     this.release();
   }
 
@@ -172,14 +189,19 @@ class Host {
 /** An invocation that was offered: offered, then running, then over. */
 class Given {
   constructor(host, claim, deadline) {
-    Object.assign(this, { host, claim, state: "offered" });
+    this.host = host;
+    this.claim = claim;
+    this.state = "offered";
     this.deadlineAt = performance.now() + deadline;
     /** @type {any} */
     this.flow = null;
     /** @type {Promise<boolean>} */
     this.accepted = new Promise((resolve) => (this.accept = resolve));
     /** @type {Promise<{status: number, headers: [string, string][]}>} */
-    this.answered = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
+    this.answered = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
     this.answered.catch(() => {});
     this.body = new Pipe((frames) => this.flow.consumed(frames));
   }
@@ -219,7 +241,7 @@ class Given {
 
   withdraw(why) {
     if (this.state !== "offered") return;
-    this.flow.send(KIND.Withdrawn, { why });
+    this.host.attempts.dismiss(this.flow, KIND.Withdrawn, why);
     this.giveUp();
   }
 
@@ -246,8 +268,7 @@ class Given {
   /** The caller has left, or waits no longer. */
   cancel(why, error = Object.assign(new Error(why), { name: "Cancelled" })) {
     if (this.state !== "running") return;
-    this.flow.dropUnsent();
-    this.flow.send(KIND.Cancel, { why });
+    this.host.attempts.dismiss(this.flow, KIND.Cancel, why);
     this.end(error);
   }
 
@@ -269,7 +290,7 @@ class Given {
 
   /** Lines that the handler wrote on the laptop. */
   log(lines) {
-    if (Array.isArray(lines)) for (const { text } of lines.slice(0, 1000)) this.host.say(`[${this.claim.developer ?? "laptop"}] ${text}`);
+    if (Array.isArray(lines)) for (const { text } of lines.slice(0, 1000)) this.host.say(`[${this.claim.developer ?? "laptop"}] ${String(text)}`);
   }
 }
 

@@ -8,6 +8,9 @@ const { settingsOf, LONGEST } = require("./settings");
 const events = require("./event");
 const web = require("./web");
 
+/** Names that no function may have. */
+const RESERVED = ["default", "projects", "code", "register", "deploy"];
+
 /**
  * A `live` of its own, with connections of its own.
  * @param {{env?: NodeJS.ProcessEnv, say?: (line: string) => void}} [options]
@@ -86,9 +89,10 @@ function looksLocal(options, env) {
 /** `shop/hello`, or `hello` of the project `default`. */
 function nameOf(name) {
   const parts = String(name).split("/");
-  if (parts.length > 2 || parts.some((part) => !/^[A-Za-z0-9][\w.-]*$/.test(part))) {
-    throw new TypeError(`\`${name}\` is no function: it looks like PROJECT/NAME, or NAME in the project default`);
+  if (parts.length > 2 || parts.some((part) => !/^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/.test(part))) {
+    throw new TypeError(`\`${name}\` is no function: it looks like PROJECT/NAME, or NAME in the project default; names hold letters, digits, _ and -`);
   }
+  if (RESERVED.includes(parts[parts.length - 1])) throw new TypeError(`\`${name}\` is no function: ${parts[parts.length - 1]} is a reserved name`);
   return parts.length === 2 ? String(name) : `default/${name}`;
 }
 
@@ -113,7 +117,7 @@ function deadlineOf(context, options) {
 }
 
 async function invokeEvent({ host, name, handler, options }, event, context) {
-  await host.refresh(name);
+  await host.refresh();
   const seen = events.lookAt(event);
   const id = events.idOf(context?.awsRequestId ?? context?.invocationId ?? "") ?? newId();
   const { owner, observers } = host.pick(name, { id, ...seen });
@@ -157,7 +161,7 @@ async function resultOf(given) {
 }
 
 async function invokeWeb({ host, name, handler, options }, request, rest) {
-  await host.refresh(name);
+  await host.refresh();
   const url = new URL(request.url);
   const id = events.idOf(request.headers.get("x-invocation-id") ?? "") ?? newId();
   const user = options.user?.(request);

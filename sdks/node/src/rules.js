@@ -2,6 +2,8 @@
 
 "use strict";
 
+const crypto = require("node:crypto");
+
 /**
  * @typedef {object} Subject what rules look at
  * @property {Buffer} id
@@ -16,7 +18,7 @@ function matches(rule, subject) {
   const value = rule.slice(colon + 1);
   switch (colon < 0 ? rule : rule.slice(0, colon)) {
     case "all": return true;
-    case "percent": return hash(subject.id) % 10000 < Number(value) * 100;
+    case "percent": return place(subject.id) < Number(value);
     case "user": return subject.user !== undefined && subject.user === value;
     case "header": return matchesHeader(value, subject);
     case "path": return subject.path !== undefined && matchesPath(value, subject.path);
@@ -24,6 +26,7 @@ function matches(rule, subject) {
   }
 }
 
+/** @param {string} rule @param {Subject} subject */
 function matchesHeader(rule, { header }) {
   if (!header) return false;
   const equals = rule.indexOf("=");
@@ -32,16 +35,21 @@ function matchesHeader(rule, { header }) {
   return equals < 0 || found === rule.slice(equals + 1);
 }
 
-/** `/v2/*` means all below `/v2/`; without a star it is the whole path. */
+/** Parts are text, `:name` for any one part, or a last `*` for all the rest. */
 function matchesPath(pattern, path) {
-  return pattern.endsWith("*") ? path.startsWith(pattern.slice(0, -1)) : path === pattern;
+  const parts = path.split("/");
+  const wanted = pattern.split("/");
+  for (const [at, want] of wanted.entries()) {
+    if (parts[at] === undefined) return false;
+    if (want === "*") return true;
+    if (want.startsWith(":") ? parts[at] === "" : want !== parts[at]) return false;
+  }
+  return parts.length === wanted.length;
 }
 
-/** FNV-1a: the same invocation falls on the same side again. */
-function hash(bytes) {
-  let value = 0x811c9dc5;
-  for (const byte of bytes) value = Math.imul(value ^ byte, 0x01000193) >>> 0;
-  return value;
+/** A number below 100: the same invocation falls on the same side again, whichever host asks. */
+function place(id) {
+  return Number(crypto.createHash("sha256").update(id).digest().readBigUInt64BE(0) % 100n);
 }
 
 module.exports = { matches };

@@ -35,7 +35,8 @@ const REFUSED = 6;
 class Session {
   /** @param {import("./settings").Settings} settings @param {(line: string) => void} say */
   constructor(settings, say) {
-    Object.assign(this, { settings, say });
+    this.settings = settings;
+    this.say = say;
     /** By their number in `Claim`: what this program claims, and how it runs it. */
     this.wishes = [];
     this.seen = new Map();
@@ -53,7 +54,7 @@ class Session {
 
   listen() {
     const { channel, attempts } = this;
-    channel.on("welcome", (_, isResumed) => this.welcomed(isResumed));
+    channel.on("welcome", (welcome, isResumed) => this.welcomed(welcome, isResumed));
     channel.on("control", (kind, payload) => this.control(kind, payload));
     channel.on("frame", (head, body) => attempts.take(head, body));
     channel.on("down", (why) => this.down(why));
@@ -75,12 +76,21 @@ class Session {
     this.channel.sendControl(KIND.Claim, { ref: number, function: name, ...claim });
   }
 
-  welcomed(isResumed) {
+  welcomed({ claims }, isResumed) {
     if (this.wasDown) this.say(isResumed ? "attached again; what runs here goes on" : "attached again");
     this.wasDown = false;
-    if (isResumed) this.attempts.resume();
+    if (isResumed) this.resumed(claims);
     else this.forget();
     for (const wish of this.wishes) if (wish.held === null && !wish.isOver) this.ask(wish);
+  }
+
+  /** What was held and is not any more was taken meanwhile. */
+  resumed(claims) {
+    this.attempts.resume();
+    if (!Array.isArray(claims)) return;
+    for (const { held } of this.wishes) {
+      if (held !== null && !claims.includes(held)) this.taken({ claim: held, why: "taken while the channel could not be reached" });
+    }
   }
 
   /** The channel knows nothing of what was before. */
@@ -204,7 +214,12 @@ class Session {
 /** An invocation that was offered here: offered, accepted, running, then over. */
 class Taken {
   constructor(session) {
-    Object.assign(this, { session, state: "offered", wish: null, offer: null });
+    this.session = session;
+    this.state = "offered";
+    /** @type {any} */
+    this.wish = null;
+    /** @type {any} */
+    this.offer = null;
     this.abort = new AbortController();
     /** @type {any} */
     this.flow = null;
@@ -214,7 +229,6 @@ class Taken {
   message({ kind, flags, payload, frames }) {
     if (this.state === "offered" && kind === KIND.Offer) return this.consider(parseObject(payload));
     if (this.state === "accepted" && kind === KIND.Go) return this.go(parseObject(payload));
-    if (kind === KIND.Withdrawn || kind === KIND.Cancel) return this.end(String(parseObject(payload).why ?? "it is not wanted any more"));
     if (kind !== KIND.Body || this.state !== "running") throw new BadFrame("a frame that does not belong here");
     this.body.push(payload, frames);
     if (flags & FLAG.LAST) this.body.end();

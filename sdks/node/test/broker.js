@@ -64,7 +64,7 @@ class Broker {
     }
     this.alive(port);
     this.tell(port, KIND.Welcome, {
-      session: port.session, peer: port.peer, key: port.key, resumed, lease_ms: LEASE, heartbeat_ms: 100,
+      session: port.session, peer: port.peer, key: port.key, resumed, claims: this.claims.filter((claim) => claim.peer === port.peer).map(({ claim }) => claim), lease_ms: LEASE, heartbeat_ms: 100,
       offer_ms: this.options.offerMs ?? 500, server: "test", project: "default", capabilities: ["deflate"], is_wide: false,
     });
     return port;
@@ -112,7 +112,7 @@ class Broker {
 
   serve(port, { functions }) {
     port.serves = functions;
-    for (const name of functions) this.present(name, port);
+    for (const name of functions) if (this.claims.some((claim) => claim.function === name)) this.present(name, port);
   }
 
   claim(port, said) {

@@ -229,7 +229,7 @@ test("rules choose: the most specific one, else the deployed code", inWorld({}, 
   const handler = world.host()(NAME, deployed);
   world.laptop()(NAME, async () => "ann", { when: "header:x-dev=ann" });
   world.laptop()(NAME, async () => "path", { when: "path:/v2/*" });
-  world.laptop()(NAME, async () => "nobody", { when: "percent:0" });
+  world.laptop()(NAME, async () => "nobody", { when: "header:x-dev=eve" });
   await world.attached(NAME, 3);
   const ask = (rawPath, headers) => handler({ version: "2.0", rawPath, headers, requestContext: { http: { method: "GET" } } }, {});
   assert.equal(await ask("/", { "X-Dev": "ann" }), "ann");

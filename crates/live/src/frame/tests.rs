@@ -43,7 +43,7 @@ fn of_attempt(name: &'static str, kind: Kind, index: u32, payload: Value) -> Sam
         index,
         count: 1,
         ack: 0,
-        window: 16,
+        window: 8,
         peer: 7,
     };
     Sample {
@@ -125,7 +125,7 @@ fn introductions() -> Vec<Sample> {
         control(
             "welcome",
             Kind::Welcome,
-            json!({"session": "ses_1", "peer": 7, "key": "k-1", "resumed": false, "lease_ms": 5000, "heartbeat_ms": 1000, "offer_ms": 500,
+            json!({"session": "ses_1", "peer": 7, "key": "k-1", "resumed": false, "claims": [], "lease_ms": 5000, "heartbeat_ms": 1000, "offer_ms": 500,
                    "server": "bungee 0.1.0", "project": "default", "capabilities": ["deflate"], "is_wide": false}),
         ),
         control("alive?", Kind::Heartbeat, json!({"n": 41})),
@@ -206,7 +206,7 @@ fn attempts() -> Vec<Sample> {
         ),
         of_attempt("accepted", Kind::Accept, 0, json!({})).head(|head| head.ack = 1),
         of_attempt("declined", Kind::Decline, 0, json!({"why": "busy"})).head(|head| head.ack = 1),
-        of_attempt("too late", Kind::Withdrawn, 1, json!({"why": "no answer within 500 ms"})),
+        of_attempt("too late", Kind::Withdrawn, UNNUMBERED, json!({"why": "no answer within 500 ms"})),
         of_attempt(
             "go",
             Kind::Go,
@@ -224,12 +224,15 @@ fn attempts() -> Vec<Sample> {
             json!({"type": "HandlerError", "message": "TypeError: no such order",
                    "fault": {"errorType": "TypeError", "message": "no such order", "stack": "TypeError: no such order\n    at handler (app.js:3:9)"}}),
         ),
-        of_attempt("cancelled", Kind::Cancel, 3, json!({"why": "the caller left"})),
-        of_attempt("lines", Kind::Log, UNNUMBERED, json!({"lines": [{"at_ms_ago": 12, "level": "info", "text": "hello"}]})),
+        of_attempt("cancelled", Kind::Cancel, UNNUMBERED, json!({"why": "the caller left"})),
+        of_attempt("lines", Kind::Log, UNNUMBERED, json!({"lines": [{"ago_ms": 12, "level": "info", "text": "hello"}]})),
         of_attempt("acknowledged", Kind::Ack, UNNUMBERED, Value::Null)
             .bytes(b"")
             .head(|head| (head.ack, head.window) = (9, 4)),
-        of_attempt("never heard of it", Kind::Unknown, UNNUMBERED, Value::Null).bytes(b""),
+        of_attempt("acknowledged, and all asked for that is not", Kind::Ack, UNNUMBERED, Value::Null)
+            .bytes(b"")
+            .head(|head| (head.ack, head.count) = (9, 2)),
+        of_attempt("never heard of it", Kind::Unknown, UNNUMBERED, json!({})),
     ]
 }
 
