@@ -19,6 +19,7 @@ const LINGER = 30_000;
 const AGAIN_FIRST = 500;
 const AGAIN_LAST = 4000;
 /** With these a host says that an attempt is over; unnumbered, for they must arrive where nothing is read any more. */
+/** @type {Set<number>} */
 const STOPS = new Set([KIND.Withdrawn, KIND.Cancel]);
 
 /**

@@ -1,12 +1,14 @@
-// Frames: what crosses a channel. Forty bytes of head, then the payload; numbers are big-endian.
+// Frames: what crosses a channel. 44 bytes of head, then the payload; numbers are big-endian.
 // The twin of crates/live/src/frame.rs; docs/live-protocol.md describes both, spec/live/frames.json tests both.
 
 "use strict";
 
+const zlib = require("node:zlib");
+
 /** The version of the protocol, the first byte of every frame. */
 const VERSION = 1;
 /** Length of a head in bytes. */
-const HEADER = 40;
+const HEADER = 44;
 /** Largest payload of one frame, sealed and all. */
 const PAYLOAD_MAX = 256 * 1024;
 /** The index of a frame that is neither acknowledged nor sent again. */
@@ -60,6 +62,7 @@ function encode(head, body = NOTHING) {
   out.writeUInt32BE(head.ack, 16);
   out.writeUInt32BE(head.peer, 20);
   head.id.copy(out, 24);
+  out.writeUInt32BE(checksum(body), 40);
   body.copy(out, HEADER);
   return out;
 }
@@ -81,14 +84,33 @@ function decode(bytes) {
     count: bytes.readUInt32BE(12),
     ack: bytes.readUInt32BE(16),
     peer: bytes.readUInt32BE(20),
-    id: bytes.subarray(24, HEADER),
+    id: bytes.subarray(24, 40),
   };
+  const body = bytes.subarray(HEADER);
+  if (checksum(body) !== bytes.readUInt32BE(40)) {
+    throw new BadFrame("a payload that does not match its checksum: it was cut off or changed on its way");
+  }
   if (head.count === 0) throw new BadFrame("a frame whose head makes no sense: a message of no frames");
   const isOfChannel = head.attempt === 0 && head.id.equals(NO_ID);
   if (isOfAttempt(head.kind) === isOfChannel) {
     throw new BadFrame("a frame whose head makes no sense: an invocation is named where none belongs, or none where one does");
   }
-  return { head, body: bytes.subarray(HEADER) };
+  return { head, body };
+}
+
+/** CRC-32, as Ethernet and zlib have it; Node has it built in since 20.15. @type {(bytes: Buffer) => number} */
+const checksum = /** @type {any} */ (zlib).crc32 ?? slowChecksum;
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  for (let bit = 0; bit < 8; bit++) byte = byte & 1 ? (byte >>> 1) ^ 0xedb88320 : byte >>> 1;
+  return byte;
+});
+
+/** @param {Buffer} bytes */
+function slowChecksum(bytes) {
+  let sum = 0xffffffff;
+  for (let at = 0; at < bytes.length; at++) sum = (sum >>> 8) ^ TABLE[(sum ^ bytes[at]) & 0xff];
+  return (sum ^ 0xffffffff) >>> 0;
 }
 
 /** Whether a frame belongs to one attempt, and not to the channel. @param {number} kind */
@@ -127,4 +149,4 @@ function parseObject(body) {
   return value;
 }
 
-module.exports = { VERSION, HEADER, PAYLOAD_MAX, UNNUMBERED, KIND, FLAG, BadFrame, encode, decode, isOfAttempt, control, sealedPart, parseObject };
+module.exports = { VERSION, HEADER, PAYLOAD_MAX, UNNUMBERED, KIND, FLAG, BadFrame, encode, decode, isOfAttempt, control, sealedPart, parseObject, slowChecksum };

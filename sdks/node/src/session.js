@@ -133,6 +133,7 @@ class Session {
     }
   }
 
+  /** @param {{claim: number, by?: string, why?: string}} said */
   taken({ claim, by, why }) {
     const wish = this.wishes.find((wish) => wish.held === claim);
     if (!wish) return;

@@ -30,6 +30,7 @@ for (const sample of golden.frames) {
     if (sample.payload.json) assert.deepEqual(frame.parseObject(body), sample.payload.json);
     else assert.equal(body.toString("hex"), sample.payload.hex);
     assert.equal(frame.encode(head, body).toString("hex"), sample.frame);
+    assert.equal(frame.slowChecksum(body), bytes.readUInt32BE(40));
     assert.equal(frame.sealedPart(head).toString("hex"), sample.sealed_part);
     if (!frame.isOfAttempt(kind)) assert.equal(frame.control(kind, frame.parseObject(body)).toString("hex"), sample.frame);
   });
@@ -42,12 +43,13 @@ test("bytes that are no frame are told apart", () => {
     bytes[at] = byte;
     return () => frame.decode(bytes);
   };
-  assert.throws(() => frame.decode(good.subarray(0, 39)), /39 bytes/);
+  assert.throws(() => frame.decode(good.subarray(0, 43)), /43 bytes/);
   assert.throws(broken(0, 2), /version 2/);
   assert.throws(broken(1, 99), /kind 99/);
   assert.throws(broken(2, 8), /bits/);
   assert.throws(broken(3, 1), /bits/);
   assert.throws(broken(15, 0), /no frames/);
   assert.throws(broken(39, 1), /invocation/);
+  assert.throws(broken(good.length - 1, 0), /checksum/);
   assert.throws(() => frame.decode(Buffer.concat([good, Buffer.alloc(frame.PAYLOAD_MAX)])), /limit of 262144/);
 });

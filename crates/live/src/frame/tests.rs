@@ -306,12 +306,13 @@ fn bytes_that_are_no_frame_are_told_apart() {
         bytes[at] = byte;
         Frame::decode(bytes.into())
     };
-    assert_eq!(Frame::decode(good.slice(..39)), Err(Bad::Short(39)));
+    assert_eq!(Frame::decode(good.slice(..43)), Err(Bad::Short(43)));
     assert_eq!(with(0, 2), Err(Bad::Version(2)));
     assert_eq!(with(1, 99), Err(Bad::Kind(99)));
     assert!(matches!(with(2, 8), Err(Bad::Head(_))));
     assert!(matches!(with(3, 1), Err(Bad::Head(_))));
     assert!(matches!(with(15, 0), Err(Bad::Head(_))), "a count of 0");
+    assert_eq!(with(good.len() - 1, 0), Err(Bad::Cut));
     assert!(matches!(with(39, 1), Err(Bad::Head(_))), "an invocation");
     let mut long = good.to_vec();
     long.resize(HEADER + PAYLOAD_MAX + 1, 0);
