@@ -17,6 +17,7 @@ mod manage;
 mod metrics;
 mod node;
 mod replay;
+mod sdks;
 mod sockets;
 mod spares;
 mod streams;

@@ -186,7 +186,7 @@ function keyOf({ peer, attempt, id }) {
 }
 
 function takeLog({ flow, part }, head, body) {
-  const opened = flow.sealer ? flow.sealer.openLoose(head, body) : body;
+  const opened = flow.sealer ? flow.sealer.open(head, body) : body;
   if (opened === null || !part.log) return;
   try {
     part.log(parseObject(opened).lines);

@@ -6,7 +6,7 @@
 const zlib = require("node:zlib");
 const { FLAG, KIND, UNNUMBERED, BadFrame, encode } = require("./frame");
 
-/** Payload of one frame; sealing adds 16 bytes. */
+/** Payload of one frame; sealing adds 28 bytes. */
 const CHUNK = 128 * 1024;
 /** Frames that may be on their way without having been acknowledged, and that may wait out of order. */
 const WINDOW = 8;
@@ -104,7 +104,7 @@ class Flow {
     const head = { kind, flags: 0, id: this.id, attempt: this.attempt, index: UNNUMBERED, count, ack: 0, window: 0, peer: this.peer };
     if (this.sealer && kind === KIND.Log) {
       head.flags = FLAG.SEALED;
-      body = this.sealer.sealLoose(head, body);
+      body = this.sealer.seal(head, body);
     }
     this.stamp(head);
     this.emit(encode(head, body));

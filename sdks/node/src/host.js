@@ -143,8 +143,7 @@ class Host {
   async offer(claim, { id, deadline, ...about }) {
     const peer = claim.peer;
     const of = { id, attempt: this.nextTry(id), peer };
-    const host = String(this.channel.welcome?.peer);
-    const sealer = this.settings.seal ? new Sealer({ key: this.settings.seal, session: String(claim.session), host, ...of }, "host") : null;
+    const sealer = this.settings.seal ? new Sealer({ key: this.settings.seal, session: String(claim.session), ...of }, "host") : null;
     const deflate = !this.settings.isLoopback && (claim.capabilities ?? []).includes("deflate");
     const given = new Given(this, claim, deadline);
     given.flow = this.attempts.begin({ ...of, sealer, deflate }, () => given);

@@ -152,7 +152,7 @@ class Session {
     const { seal } = this.settings;
     const of = { id: head.id, attempt: head.attempt, peer: head.peer };
     const session = String(this.channel.welcome?.session);
-    const sealer = seal ? new Sealer({ key: seal, session, host: String(head.peer), ...of }, "session") : null;
+    const sealer = seal ? new Sealer({ key: seal, session, ...of }, "session") : null;
     if (!seal !== !(head.flags & FLAG.SEALED)) return this.declineUnread(of, seal ? "this session takes only what is sealed with its key" : "this session has no key");
     const taken = new Taken(this);
     taken.flow = this.attempts.begin({ ...of, sealer, deflate: false }, () => taken);

@@ -7,7 +7,8 @@ const fs = require("node:fs");
 const path = require("node:path");
 const test = require("node:test");
 const frame = require("../src/frame");
-const { textOf } = require("../src/event");
+const { idOf, textOf } = require("../src/event");
+const { Sealer, keyId } = require("../src/seal");
 
 const SPEC = path.join(__dirname, "../../../spec/live");
 
@@ -35,6 +36,29 @@ for (const sample of golden.frames) {
     if (!frame.isOfAttempt(kind)) assert.equal(frame.control(kind, frame.parseObject(body)).toString("hex"), sample.frame);
   });
 }
+
+const sealing = path.join(SPEC, "sealing.json");
+
+test("what was sealed elsewhere opens here, and the other way round", { skip: !fs.existsSync(sealing) && "no samples" }, () => {
+  for (const sample of JSON.parse(fs.readFileSync(sealing, "utf8"))) {
+    const { session, attempt, kind, flags, index, count, direction } = sample;
+    const bytes = (name) => Buffer.from(sample[name], "hex");
+    const id = idOf(sample.invocation);
+    const key = bytes("seal_key");
+    assert.equal(keyId(key), sample.seal_key_name);
+    const [from, to] = direction === "h2s" ? ["host", "session"] : ["session", "host"];
+    const head = { kind, flags, id, attempt, index, count, ack: 7, window: 8, peer: 9 };
+    assert.equal(frame.sealedPart(head).toString("hex"), sample.associated_data);
+    const of = { key, session, id, attempt };
+    assert.equal(new Sealer(of, from).seal(head, bytes("payload"), bytes("nonce")).toString("hex"), sample.sealed);
+    const receiver = new Sealer(of, to);
+    assert.equal(receiver.open(head, bytes("sealed")).toString("hex"), sample.payload);
+    const changed = { session: "ses_other", attempt: attempt + 1 };
+    for (const [name, value] of Object.entries(changed)) assert.equal(new Sealer({ ...of, [name]: value }, to).open(head, bytes("sealed")), null, name);
+    for (const name of ["kind", "index", "count"]) assert.equal(receiver.open({ ...head, [name]: head[name] + 1 }, bytes("sealed")), null, name);
+    assert.equal(new Sealer(of, from).open(head, bytes("sealed")), null, "sent back");
+  }
+});
 
 test("bytes that are no frame are told apart", () => {
   const good = frame.control(frame.KIND.Heartbeat, {});
