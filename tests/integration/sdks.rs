@@ -4,12 +4,14 @@ use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
-/// A copy of `sdks/node` with its packages, and of the samples that it is tested against.
+use crate::project;
+
+/// A copy of `sdks/node` with its packages, and of the samples and the example that it is tested with.
 fn node_wrapper() -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for folder in ["sdks/node", "spec/live"] {
-        copy_folder(&root.join(folder), &copy.path().join(folder));
+    for folder in ["sdks/node", "spec/live", "examples/live"] {
+        project::copy(&root.join(folder), &copy.path().join(folder));
     }
     run(
         &copy,
@@ -17,20 +19,6 @@ fn node_wrapper() -> TempDir {
         &["ci", "--no-audit", "--no-fund", "--prefer-offline"],
     );
     copy
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, name) = entry
-            .map(|entry| (entry.path(), entry.file_name()))
-            .unwrap();
-        if path.is_dir() && name != "node_modules" {
-            copy_folder(&path, &to.join(name));
-        } else if path.is_file() {
-            fs::copy(&path, to.join(name)).unwrap();
-        }
-    }
 }
 
 /// Runs a program in the package's folder; what it wrote is the message if it fails.

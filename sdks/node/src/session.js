@@ -7,6 +7,7 @@ const { Attempts } = require("./attempts");
 const { Channel } = require("./channel");
 const { FLAG, KIND, BadFrame, parseObject } = require("./frame");
 const { Flow, MESSAGE_MAX } = require("./flow");
+const { Lines, listen } = require("./lines");
 const { Pipe } = require("./pipe");
 const { Sealer, keyId } = require("./seal");
 const { faultOf } = require("./fault");
@@ -49,6 +50,7 @@ class Session {
     this.channel = new Channel({ url: settings.url, token: settings.token, hello, staysWhenRefused: false });
     this.attempts = new Attempts((frame) => this.channel.send(frame), (head, body) => this.offered(head, body));
     this.listen();
+    listen();
     this.channel.connect();
   }
 
@@ -225,6 +227,7 @@ class Taken {
     /** @type {any} */
     this.flow = null;
     this.body = new Pipe((frames) => this.flow.consumed(frames));
+    this.lines = new Lines((lines) => this.state === "running" && this.flow.sendOnce(KIND.Log, { lines }));
   }
 
   message({ kind, flags, payload, frames }) {
@@ -265,16 +268,18 @@ class Taken {
       write: (bytes, isLast) => this.write(bytes, isLast),
     });
     // Not in the same turn: what the handler does at once must not hold back the acknowledgement.
-    setImmediate(() => this.wish.local.run(work).then(() => this.end(null), (thrown) => this.fail(faultOf(thrown))));
+    setImmediate(() => this.lines.of(() => this.wish.local.run(work)).then(() => this.end(null), (thrown) => this.fail(faultOf(thrown))));
   }
 
   answer(status, headers) {
+    this.lines.flush();
     if (this.state === "running") this.flow.send(KIND.Answer, { status, headers });
   }
 
   async write(bytes, isLast) {
     // Nobody wants the rest: who makes it has to stop.
     if (this.state !== "running") throw this.abort.signal.reason;
+    if (isLast) this.lines.flush();
     await this.flow.sendBody(bytes, isLast);
   }
 
@@ -284,6 +289,7 @@ class Taken {
 
   fail(failure) {
     if (this.state !== "running") return;
+    this.lines.flush();
     this.flow.dropUnsent();
     this.flow.send(KIND.Fault, failure);
     this.end(failure.message);
@@ -297,6 +303,7 @@ class Taken {
   end(why) {
     if (this.state === "over") return;
     const ran = this.state === "running";
+    this.lines.flush();
     this.state = "over";
     clearTimeout(this.timer);
     this.session.running.delete(this);

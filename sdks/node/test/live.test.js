@@ -62,6 +62,20 @@ test("an error crosses with its type, message and stack", inWorld({}, async (wor
   assert.match(error.stack, /onTheLaptop/);
 }));
 
+test("what the handler writes arrives at the host, and is not another invocation's", inWorld({}, async (world) => {
+  const handler = world.host()(NAME, deployed);
+  world.laptop()(NAME, async (n) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    console.log("order %d", n, "x".repeat(10_000));
+  });
+  await world.attached(NAME);
+  await Promise.all([handler(1, {}), handler(2, {})]);
+  for (const n of [1, 2]) await world.heard(`] order ${n} xxx`);
+  const lines = world.broker.frames.filter(({ kind }) => kind === KIND.Log).map(({ body }) => JSON.parse(body).lines);
+  assert.deepEqual(lines.map((each) => each.length), [1, 1]);
+  assert.ok(lines.every(([line]) => line.level === "info" && line.ago_ms < 5000 && line.text.length < 9000));
+}));
+
 test("6 MiB in and 6 MiB out", inWorld({}, async (world) => {
   const handler = world.host()(NAME, deployed);
   world.laptop()(NAME, async (event) => event.text + "!");

@@ -121,3 +121,22 @@ test("settings that cannot be are named", () => {
   assert.equal(settings({ BUNGEE_CHANNEL: "ws://127.0.0.1:9001" }).url, "ws://127.0.0.1:9001/v1/live");
   assert.equal(settings({}), null);
 });
+
+test("the example: one file, deployed and on a laptop", inWorld({}, async (world, t) => {
+  const source = fs.readFileSync(path.join(ROOT, "../../examples/live/app.js"), "utf8");
+  const env = { BUNGEE_CHANNEL: world.broker.url };
+  const deployed = start(source, { ...env, BUNGEE_ROLE: "host", PORT: "0", PLACE: "container" });
+  t.after(() => deployed.child.kill("SIGKILL"));
+  await until("it listens", () => /deployed at (\S+)/.test(deployed.out));
+  const url = /deployed at (\S+)/.exec(deployed.out)[1];
+  const ask = async (headers = {}) => (await fetch(`${url}/?name=Ann`, { headers })).json();
+  assert.deepEqual(await ask(), { greeting: "Hello, Ann!", from: "container" });
+  const laptop = start(source, { ...env, BUNGEE_ROLE: "session", BUNGEE_WHEN: "header:x-dev=ann" });
+  t.after(() => laptop.child.kill("SIGKILL"));
+  await world.attached("shop/greet");
+  assert.deepEqual(await ask({ "x-dev": "ann" }), { greeting: "Hello, Ann!", from: "this laptop" });
+  assert.equal((await ask({ "x-dev": "bob" })).from, "container");
+  laptop.child.kill("SIGINT");
+  await laptop.end;
+  await until("it is given back", async () => (await ask({ "x-dev": "ann" })).from === "container");
+}));
