@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -41,6 +41,8 @@ struct Shared {
     claims: ArcSwap<HashMap<String, Arc<[Present]>>>,
     /// Functions that somebody claims.
     claimed: AtomicUsize,
+    /// No more is offered.
+    is_retired: AtomicBool,
     /// There is an attempt to look after.
     busy: Notify,
 }
@@ -73,6 +75,7 @@ impl Hosting {
             inner: Mutex::new(inner),
             claims: ArcSwap::default(),
             claimed: AtomicUsize::new(0),
+            is_retired: AtomicBool::new(false),
             busy: Notify::new(),
         }))
     }
@@ -80,6 +83,15 @@ impl Hosting {
     /// Whether nobody claims anything: every invocation runs deployed.
     pub fn is_quiet(&self) -> bool {
         self.0.claimed.load(Relaxed) == 0
+    }
+
+    /// Offers nothing more, and waits until what runs elsewhere has ended.
+    pub async fn retire(&self) {
+        self.0.is_retired.store(true, Relaxed);
+        self.0.claimed.store(0, Relaxed);
+        while !self.lock().mails.is_empty() {
+            sleep(TICK).await;
+        }
     }
 
     /// Who claims invocations of a function, in the order in which they are tried.
@@ -159,7 +171,9 @@ impl Hosting {
             true => drop(claims.remove(&presence.function)),
             false => drop(claims.insert(presence.function, presence.claims.into())),
         }
-        self.0.claimed.store(claims.len(), Relaxed);
+        if !self.0.is_retired.load(Relaxed) {
+            self.0.claimed.store(claims.len(), Relaxed);
+        }
         self.0.claims.store(Arc::new(claims));
     }
 

@@ -98,7 +98,6 @@ impl Access {
     }
 
     /// What this caller may do on the live channel.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the channel is not joined yet"))]
     pub(crate) fn live(
         &self,
         peer: Peer,
@@ -207,7 +206,6 @@ struct Held {
 
 /// What a caller may do on the live channel: at least one of the two.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the channel is not joined yet"))]
 pub(crate) struct Grant {
     /// Claim functions, as a laptop.
     pub may_claim: bool,

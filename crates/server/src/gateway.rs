@@ -23,7 +23,7 @@ use crate::{
     errors, forward, function_url,
     invoker::{Answer, Body, Lease},
     journal::Invocation,
-    live::Plan,
+    live::{self, Plan},
     marks::Marks,
     registry::Found,
     reply::{ReplyBody, Streamed},
@@ -76,6 +76,7 @@ pub(crate) async fn handle(
             visitor.leave_unread(request.body());
             ReplyBody::whole(errors::response(&failure, None), line, lines)
         }
+        Found::Elsewhere if live::is_channel(&request) => visitor.attach(request),
         Found::Elsewhere => ReplyBody::api(visitor.ask_api(request).await, line, lines),
     };
     if let Some(why) = stale {
@@ -260,7 +261,7 @@ impl Visitor {
         if app.live.is_quiet() || marks.alias.is_some() || forward::asks_for_websocket(parts) {
             return None;
         }
-        let user: Option<Arc<str>> = None;
+        let user = app.access.user(&parts.headers, arrived);
         let http = HttpFacts {
             headers: &parts.headers,
             path: parts.uri.path(),

@@ -301,7 +301,14 @@ impl Server {
         app.stopping.cancel();
         app.lines.drain();
         self.connections.close();
-        let is_drained = timeout(self.grace, self.connections.wait()).await.is_ok();
+        // What runs with developers may end too; then they hear goodbye, and their connections close.
+        let farewell = async {
+            let _in_time = timeout(self.grace, app.live.hosting.retire()).await;
+            app.live.broker.close("the server goes down");
+        };
+        let draining = async { tokio::join!(farewell, self.connections.wait()) };
+        let is_drained = timeout(self.grace, draining).await.is_ok();
+        app.live.broker.close("the server went down");
         if !is_drained {
             tracing::warn!(
                 "the grace of {:?} is over; what is still in flight is cut off",
