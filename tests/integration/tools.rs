@@ -184,6 +184,37 @@ fn doctor_finds_a_healthy_server_and_machine() {
 }
 
 #[test]
+fn doctor_says_who_may_attach_a_laptop() {
+    let live = |house: &House, token: Option<&str>| {
+        let token = token.map_or(vec![], |token| vec!["--token", token]);
+        let doctor = [&["doctor", "--data-dir", "/nowhere", "--json"][..], &token].concat();
+        let findings = serde_json::from_str::<Value>(&house.cli(&doctor).stdout).unwrap();
+        assert_eq!(mark(&findings, "live"), "ok", "{findings}");
+        let all = findings.as_array().expect("a list").clone();
+        let found = all.into_iter().find(|finding| finding["check"] == "live");
+        found.expect("it was marked").to_string()
+    };
+    let house = hello();
+    assert!(live(&house, None).contains("programs of its own machine"));
+    let (house, admin) = closed();
+    let said = live(&house, Some(&admin));
+    assert!(
+        said.contains("the role `live` or `admin`") && said.contains("serve --no-live"),
+        "{said}"
+    );
+    let made = house.cli(&["token", "create", "--role", "deploy", "--token", &admin]);
+    let deploy = made.ok().stdout.trim().to_owned();
+    let said = live(&house, Some(&deploy));
+    assert!(
+        said.contains("role is `deploy`, which attaches none"),
+        "{said}"
+    );
+    let house = House::serve().flag("--no-live").start();
+    assert!(live(&house, None).contains("off: no laptop"));
+    assert_eq!(house.get("/v1/server").json()["live"], false);
+}
+
+#[test]
 fn doctor_names_what_is_wrong_and_ends_with_3() {
     let (house, _) = closed();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");

@@ -59,12 +59,16 @@ fn changed_code_is_a_new_version_and_live_at_once() {
 fn changed_settings_alone_are_a_new_version() {
     let house = hello();
     let config = std::fs::read_to_string(house.folder.join("bungee.toml")).unwrap();
-    house.save("bungee.toml", &format!("{config}timeout = '7s'\n"));
+    house.save(
+        "bungee.toml",
+        &format!("{config}timeout = '7s'\nlive = 'off'\n"),
+    );
     house.deploy().ok();
     assert_eq!(versions(&house), "v2* v1");
     let info = house.cli(&["info", "hello", "--json"]).ok().json();
     assert_eq!(info["settings"]["timeout"]["value"], "7s");
     assert_eq!(info["settings"]["timeout"]["from"], "bungee.toml");
+    assert_eq!(info["settings"]["live"]["value"], "off");
     assert_eq!(info["settings"]["memory"]["from"], "default");
 }
 

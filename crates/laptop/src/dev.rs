@@ -49,6 +49,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Where runtimes are looked for.
     pub path: OsString,
+    /// Let other laptops attach.
+    pub live: bool,
     /// Let debuggers attach.
     pub inspect: Option<Inspect>,
 }
@@ -217,6 +219,7 @@ async fn start_server(
         socket: None,
         home_project: project.name.clone(),
         require_token: false,
+        live: options.live,
         log_jsonl: false,
         grace: options.grace,
         limits: options.limits,

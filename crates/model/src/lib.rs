@@ -37,7 +37,8 @@ pub use redact::{REDACTED, RedactError, RedactRule, Redaction};
 pub use route::{Method, Params, Route, RouteError, RouteTable, Target, is_server_path};
 pub use rule::{Facts, HttpFacts, PathPattern, RULE_FORMS, RULE_MAX, Rank, Rule, RuleError};
 pub use settings::{
-    Auth, Keep, Kind, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch, WorkersPatch,
+    Auth, Keep, Kind, Live, QueuePatch, Runtime, Settings, SettingsError, SettingsPatch,
+    WorkersPatch,
 };
 pub use units::{ByteSize, TimeSpan, UnitError};
 pub use version::{Digest, VersionNumber, VersionRef, VersionRefError};

@@ -54,6 +54,16 @@ words! {
     }
 }
 
+words! {
+    /// Whether developers may run a function's invocations on their laptops.
+    Live {
+        /// Whoever may attach may claim it.
+        On = "on",
+        /// Every claim is refused.
+        Off = "off",
+    }
+}
+
 /// A table `[functions.NAME]`: everything optional, defaults not filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -103,6 +113,9 @@ pub struct SettingsPatch {
     /// What is taken out of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redact: Option<Vec<RedactRule>>,
+    /// Whether laptops may claim it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
 }
 
 /// `workers = { min, max, idle }`, each optional.
@@ -165,6 +178,8 @@ pub struct Settings {
     pub record: Keep,
     /// What is taken out of it, besides what always is.
     pub redact: Vec<RedactRule>,
+    /// Whether laptops may claim it.
+    pub live: Live,
 }
 
 /// A setting that cannot be.
@@ -205,6 +220,7 @@ impl SettingsPatch {
             auth: self.auth.unwrap_or(Auth::Token),
             record: self.record.unwrap_or(Keep::None),
             redact: self.redact.clone().unwrap_or_default(),
+            live: self.live.unwrap_or(Live::On),
         };
         settings.check(limits)?;
         Ok(settings)
@@ -306,6 +322,7 @@ mod tests {
         );
         assert!(refuse("workers = { min = 3, max = 2 }").contains("more than `workers.max`"));
         assert!(refuse("concurrency = 2").contains("isolate"));
+        assert!(toml::from_str::<SettingsPatch>("live = 'perhaps'").is_err());
         assert!(refuse("env = { 'A-B' = 'x' }").starts_with("`env.A-B`"));
     }
 }

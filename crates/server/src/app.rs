@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub builds: Arc<Builds>,
     /// Who may do what.
     pub access: Access,
+    /// Whether laptops may attach.
+    pub allows_live: bool,
     /// Where invocations end.
     pub journal: Arc<Journal>,
     /// Client connections.

@@ -109,7 +109,13 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     };
     deploys.load().await?;
     let is_wide = wide(&options).is_some();
-    let (live, live_inbox) = Live::open(registry.clone(), &options.home_project, is_wide).await;
+    let (live, live_inbox) = Live::open(
+        registry.clone(),
+        &options.home_project,
+        is_wide,
+        options.live,
+    )
+    .await;
     let app = Arc::new(App {
         live,
         logs: logs.clone(),
@@ -124,6 +130,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         deploys,
         builds: Arc::default(),
         access,
+        allows_live: options.live,
         metrics,
         health: Health::new(),
         stopping: CancellationToken::new(),

@@ -38,13 +38,18 @@ pub(crate) struct Live {
 
 impl Live {
     /// The channel, with this server on it as the host of all its functions; and what it is told.
-    pub(crate) async fn open(registry: Arc<Registry>, home: &Name, is_wide: bool) -> (Live, Inbox) {
+    pub(crate) async fn open(
+        registry: Arc<Registry>,
+        home: &Name,
+        is_wide: bool,
+        allows: bool,
+    ) -> (Live, Inbox) {
         let settings = ChannelSettings {
             project: home.clone(),
             is_wide,
             ..ChannelSettings::default()
         };
-        let broker = Broker::new(settings, Arc::new(Rules { registry }));
+        let broker = Broker::new(settings, Arc::new(Rules { registry, allows }));
         let who = Credentials {
             may_host: true,
             ..Credentials::default()
@@ -124,15 +129,36 @@ impl Live {
 /// What this server allows on its channel.
 struct Rules {
     registry: Arc<Registry>,
+    /// Whether laptops may attach at all.
+    allows: bool,
 }
 
 impl Policy for Rules {
-    fn may_claim(&self, _function: &FunctionId, _who: &Credentials) -> Result<(), Refusal> {
-        Ok(())
+    fn may_claim(&self, function: &FunctionId, _who: &Credentials) -> Result<(), Refusal> {
+        if !self.allows {
+            let message = "this server lets no laptop attach".to_owned();
+            return Err(live_off(message, "it was started with `--no-live`"));
+        }
+        match self.registry.table().state(function) {
+            Some(State::Deployed(serving)) if serving.keeps_laptops_out() => Err(live_off(
+                format!("`{function}` cannot be claimed: its `live` is `off`"),
+                "set `live = \"on\"` in bungee.toml and deploy",
+            )),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn is_deployed(&self, function: &FunctionId) -> Option<bool> {
         let table = self.registry.table();
         Some(matches!(table.state(function), Some(State::Deployed(_))))
+    }
+}
+
+/// The refusal where live development is switched off.
+fn live_off(message: String, hint: &str) -> Refusal {
+    Refusal {
+        kind: "LiveOff".into(),
+        message,
+        hint: Some(hint.into()),
     }
 }

@@ -21,6 +21,8 @@ pub struct Options {
     pub home_project: Name,
     /// Ask for a token even on loopback, and even while there is none.
     pub require_token: bool,
+    /// Laptops may attach and claim functions.
+    pub live: bool,
     /// Log lines also go to daily files in `<data_dir>/logs`.
     pub log_jsonl: bool,
     /// How long what is in flight may take when the server goes down.
@@ -45,6 +47,7 @@ impl Options {
             socket: None,
             home_project: Name::default_project(),
             require_token: false,
+            live: true,
             log_jsonl: false,
             grace: Duration::from_secs(30),
             limits: Limits::default(),

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use model::{
-    ErrorType, Failure, FunctionId, InvocationId, Route, VersionNumber, falls_within, nearest,
+    ErrorType, Failure, FunctionId, InvocationId, Live, Route, VersionNumber, falls_within, nearest,
 };
 use store::Sampler;
 use workers::{Counts, Version};
@@ -83,6 +83,12 @@ impl Serving {
             Some(choice) => &choice.first.version.settings.routes,
             None => &[],
         }
+    }
+
+    /// Whether the version that `current` names first may not be run on a laptop.
+    pub(crate) fn keeps_laptops_out(&self) -> bool {
+        let first = self.current.as_ref().map(|choice| &choice.first);
+        first.is_some_and(|deployed| deployed.version.settings.live == Live::Off)
     }
 
     /// Every version that is served, once.

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use model::{Auth, ByteSize, Keep, Kind, Name, RedactRule, Route, Runtime, TimeSpan, nearest};
+use model::{
+    Auth, ByteSize, Keep, Kind, Live, Name, RedactRule, Route, Runtime, TimeSpan, nearest,
+};
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
@@ -144,6 +146,9 @@ impl<'t> Reader<'t> {
             }
             Shape::Keep => {
                 self.word::<Keep>(key, value, Keep::ALL.iter().map(|keep| keep.as_str()))
+            }
+            Shape::Live => {
+                self.word::<Live>(key, value, Live::ALL.iter().map(|live| live.as_str()))
             }
             Shape::Runtime => self.runtime(key, value),
             Shape::Span => self.unit::<TimeSpan>(key, value, "30s"),

@@ -36,6 +36,9 @@ pub struct Dev {
     /// Let debuggers attach to Bun and Node workers: a port for each function, from this one on [default: 9229, or the next free port]
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
     inspect: Option<Option<u16>>,
+    /// Let no other laptop attach to the server that runs here
+    #[arg(long)]
+    no_live: bool,
     #[command(flatten)]
     limited: Limited,
 }
@@ -58,6 +61,7 @@ impl Dev {
             limits: serve::limits(&self.limited)?,
             program: serve::program()?,
             path: system::path(),
+            live: !self.no_live,
             inspect: self.inspect.map(|port| Inspect {
                 port: port.unwrap_or(INSPECT_PORT),
                 is_explicit: port.is_some(),

@@ -44,6 +44,9 @@ pub struct Serve {
     /// Ask everybody for a token, on loopback too: do this behind a proxy
     #[arg(long)]
     require_token: bool,
+    /// Let no laptop attach: every claim is refused, and all invocations run here
+    #[arg(long)]
+    no_live: bool,
     /// Also write what functions log to logs/DATE.jsonl in the data folder, as `logs --json` shows it
     #[arg(long)]
     log_jsonl: bool,
@@ -86,6 +89,7 @@ impl Serve {
             socket: self.socket,
             home_project: home.clone(),
             require_token: self.require_token,
+            live: !self.no_live,
             log_jsonl: self.log_jsonl,
             grace: self.grace.duration(),
             limits: limits(&self.limited)?,

@@ -28,6 +28,9 @@ pub struct ServerInfo {
     pub limits: BTreeMap<String, Value>,
     /// Whether it asks nobody for a token.
     pub open: bool,
+    /// Whether laptops may attach.
+    #[serde(default)]
+    pub live: bool,
     /// The runtimes it has, with their versions.
     #[serde(default)]
     pub runtimes: BTreeMap<String, Option<String>>,

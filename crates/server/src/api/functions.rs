@@ -314,6 +314,7 @@ fn written(patch: &SettingsPatch, settings: &Settings) -> BTreeMap<String, Setti
         ("auth", json!(settings.auth), patch.auth.is_some()),
         ("record", json!(settings.record), patch.record.is_some()),
         ("redact", json!(settings.redact), patch.redact.is_some()),
+        ("live", json!(settings.live), patch.live.is_some()),
     ];
     let setting = |(key, value, is_written): (&str, Value, bool)| {
         (

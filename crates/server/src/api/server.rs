@@ -19,6 +19,8 @@ pub(crate) struct Info {
     data_dir: PathBuf,
     limits: Limits,
     open: bool,
+    /// Whether laptops may attach.
+    live: bool,
     /// Where each runtime is; `null` where it is not.
     runtimes: BTreeMap<&'static str, Option<String>>,
     /// The caller's, if his token lets him in.
@@ -58,6 +60,7 @@ pub(crate) async fn show(
         data_dir: app.data_dir.clone(),
         limits: (*app.limits).clone(),
         open: app.access.is_open(),
+        live: app.allows_live,
         runtimes: BTreeMap::from([
             ("isolate", Some("built in".to_owned())),
             ("bun", shown(&app.deploys.bun)),

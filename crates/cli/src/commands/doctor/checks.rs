@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use laptop::api::{Address, ApiError};
+use laptop::api::{Address, ApiError, ServerInfo};
 use tempfile::NamedTempFile;
 use tokio::time::{sleep, timeout};
 
@@ -60,6 +60,7 @@ pub(super) async fn server(door: &Door, listen: SocketAddr) -> (Vec<Finding>, bo
                 findings[0] = Finding::warn("server", says, "bring both to the same release");
             }
             findings.push(token(info.open, door, &address));
+            findings.push(live(&info));
             (findings, is_here)
         }
         Ok(Err(error)) => (vec![refusal(&address, error)], is_here),
@@ -79,6 +80,32 @@ fn token(is_open: bool, door: &Door, address: &Address) -> Finding {
         (true, _) => Finding::ok("token", "not needed: the server is open to local programs"),
         (false, true) => Finding::ok("token", "the server takes it"),
         (false, false) => Finding::ok("token", "not needed here"),
+    }
+}
+
+/// Who may run the server's invocations on a laptop, and whether we may.
+fn live(info: &ServerInfo) -> Finding {
+    if !info.live {
+        return Finding::ok("live", "off: no laptop can attach");
+    }
+    if info.open {
+        return Finding::ok("live", "on, for programs of its own machine");
+    }
+    let others =
+        "on: whoever holds a token with the role `live` or `admin` can run invocations on a laptop";
+    let (says, hint) = match info.role.as_deref() {
+        Some("live" | "admin") | None => (
+            others.to_owned(),
+            "`serve --no-live` switches it off, `live = \"off\"` does for one function",
+        ),
+        Some(role) => (
+            format!("{others}; this token's role is `{role}`, which attaches none"),
+            "`bungee token create --role live` makes one; `serve --no-live` switches it off",
+        ),
+    };
+    Finding {
+        hint: Some(hint.into()),
+        ..Finding::ok("live", says)
     }
 }
 
