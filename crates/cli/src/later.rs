@@ -16,18 +16,9 @@ pub const COMMANDS: [&str; 8] = [
 ];
 
 /// Flags, and the command that each belongs to.
-const FLAGS: [(&str, &str); 31] = [
-    ("dev", "--remote"),
+const FLAGS: [(&str, &str); 22] = [
     ("dev", "--aws"),
     ("dev", "--stack"),
-    ("dev", "--only"),
-    ("dev", "--except"),
-    ("dev", "--when"),
-    ("dev", "--observe"),
-    ("dev", "--hold-deadline"),
-    ("dev", "--take-over"),
-    ("dev", "--all"),
-    ("dev", "--concurrency"),
     ("dev", "--with-secrets"),
     ("dev", "--local"),
     ("dev", "--no-tunnel"),

@@ -57,6 +57,47 @@ pub fn path() -> OsString {
     env::var_os("PATH").unwrap_or_default()
 }
 
+/// Who develops here, as others see it: `ann@laptop`.
+pub fn developer() -> String {
+    let named = |name: &str| env::var(name).ok().filter(|name| !name.is_empty());
+    let user = named("USER").or_else(|| named("USERNAME"));
+    let user = user.unwrap_or_else(|| "somebody".into());
+    match host() {
+        Some(host) => format!("{user}@{host}"),
+        None => user,
+    }
+}
+
+#[cfg(unix)]
+fn host() -> Option<String> {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().into_owned();
+    Some(name).filter(|name| !name.is_empty())
+}
+
+#[cfg(not(unix))]
+fn host() -> Option<String> {
+    env::var("COMPUTERNAME").ok()
+}
+
+/// What is typed, line by line, until there is nothing more.
+pub fn typed() -> tokio::sync::mpsc::Receiver<String> {
+    let (sender, lines) = tokio::sync::mpsc::channel(16);
+    // A read of a terminal cannot be called off: the thread ends with the process.
+    let reading = std::thread::Builder::new().name("typed".into());
+    let reading = reading.spawn(move || {
+        for line in io::stdin().lines() {
+            let Ok(line) = line else { return };
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    // Without the thread nothing typed is heard, as with a closed stdin.
+    drop(reading);
+    lines
+}
+
 /// The signals that ask for an end, from the moment this is made.
 #[derive(Debug)]
 pub struct Signals {

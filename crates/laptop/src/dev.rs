@@ -7,6 +7,7 @@ mod session;
 mod watch;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::{self, DirBuilder},
     io,
@@ -19,12 +20,16 @@ use std::{
 use build::{ConfigError, Project, Tools};
 use model::{FunctionId, Limits, Name, VersionNumber};
 use server::Server;
-use tokio::{sync::mpsc::UnboundedSender, task::JoinSet};
+use tokio::{
+    sync::{mpsc::UnboundedSender, watch::Receiver},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{Address, ApiError, Client},
     deploy::{DeployError, Deployed},
+    remote::Borrowed,
 };
 use session::{Place, Session};
 use watch::Watch;
@@ -53,6 +58,8 @@ pub struct Options {
     pub live: bool,
     /// Let debuggers attach.
     pub inspect: Option<Inspect>,
+    /// The server whose functions lend theirs their environment.
+    pub lender: Option<Client>,
 }
 
 /// The ports of debuggers.
@@ -90,6 +97,15 @@ pub enum Event {
         /// The function.
         function: FunctionId,
     },
+    /// A function has the environment of the deployed one of its name.
+    Borrowed(Borrowed),
+    /// It has not; it runs with its own.
+    NotBorrowed {
+        /// The function.
+        function: FunctionId,
+        /// Why.
+        error: ApiError,
+    },
     /// The system gives no notifications: files are looked at now and then.
     Polls,
     /// Files cannot be watched at all; saves are not seen.
@@ -124,6 +140,7 @@ pub struct Dev {
     server: Server,
     client: Client,
     home: Name,
+    ready: Receiver<BTreeSet<FunctionId>>,
     stopping: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -148,6 +165,7 @@ impl Dev {
             is_for_debuggers: options.inspect.is_some(),
             ..Tools::default()
         };
+        let lender = options.lender.clone();
         let server = start_server(options, &state, &project).await?;
         let client = Client::new(Address::Socket(server.socket().to_owned()), None)?;
         let place = Place {
@@ -162,6 +180,8 @@ impl Dev {
             tools,
             events,
         );
+        session.lend(lender);
+        let ready = session.ready();
         session.take_stock().await;
         session.deploy_all().await;
         let stopping = CancellationToken::new();
@@ -174,6 +194,7 @@ impl Dev {
             server,
             client,
             home,
+            ready,
             stopping,
             tasks,
         })
@@ -192,6 +213,11 @@ impl Dev {
     /// The folder's project.
     pub fn home(&self) -> &Name {
         &self.home
+    }
+
+    /// The functions that have code that runs, as that changes.
+    pub fn ready(&self) -> Receiver<BTreeSet<FunctionId>> {
+        self.ready.clone()
     }
 
     /// Stops watching, and gives back the server, which still runs.

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -140,6 +140,8 @@ pub struct Work {
     pub key: Key,
     /// What was said of it.
     pub offer: Offer,
+    /// When that was heard.
+    pub offered_at: Instant,
     /// The head of the request.
     pub go: Go,
     /// The request's body.
@@ -167,7 +169,7 @@ struct Shared {
 struct Inner {
     machine: Session,
     outbox: Option<Outbox>,
-    offers: HashMap<Key, Offer>,
+    offers: HashMap<Key, (Offer, Instant)>,
     mails: HashMap<Key, Mail>,
     wishes: BTreeMap<Wish, Held>,
     next_reference: u64,
@@ -618,14 +620,14 @@ impl Attached {
                 let now = ticks();
                 match would {
                     Ok(()) if inner.machine.accept(now, key) => {
-                        drop(inner.offers.insert(key, offer))
+                        drop(inner.offers.insert(key, (offer, Instant::now())))
                     }
                     Ok(()) => {}
                     Err(why) => drop(inner.machine.decline(now, key, &why)),
                 }
             }
             Asked::Start(go) => {
-                let offer = inner.offers.remove(&key)?;
+                let (offer, offered_at) = inner.offers.remove(&key)?;
                 let (body, pieces) = mpsc::unbounded_channel();
                 let (room, abort) = (Arc::new(Notify::new()), CancellationToken::new());
                 if !go.body {
@@ -648,6 +650,7 @@ impl Attached {
                 let work = Work {
                     key,
                     offer,
+                    offered_at,
                     go,
                     body,
                     reply,

@@ -13,7 +13,7 @@ use model::{ErrorType, Failure};
 use crate::{
     flow::{Flow, Message},
     frame::{Flags, Frame, Head, Kind, Part},
-    work::{Answer, Fault, Go, Lines, Offer, Why, from_json, to_json},
+    work::{Answer, Fault, Go, Offer, Why, from_json, to_json},
 };
 
 /// Without an acceptance after so many milliseconds an offer is withdrawn.
@@ -47,8 +47,6 @@ pub enum Told {
     Body(Bytes, bool),
     /// It failed there; the attempt is over.
     Failed(Failure),
-    /// Lines that it wrote.
-    Lines(Lines),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,11 +157,7 @@ impl Host {
             }
             (State::Over { .. }, _) => {}
             (_, Kind::Unknown) => self.lose(now, key, "the session does not know it"),
-            (_, Kind::Log) => {
-                if let Ok(lines) = from_json("log lines", &frame.body) {
-                    self.told.push((key, Told::Lines(lines)));
-                }
-            }
+            (_, Kind::Log) => {}
             _ => match attempt.flow.hear(now, frame, &mut self.out) {
                 Ok(messages) => {
                     for message in messages {

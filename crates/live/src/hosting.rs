@@ -2,7 +2,7 @@
 //! While nobody claims anything, asking it costs one load.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -21,14 +21,17 @@ use tokio::{
 use crate::{
     channel::{Inbox, Outbox},
     flow::CHUNK,
-    frame::{Frame, Part},
+    frame::{Frame, Kind, Part},
     host::{Host, Key, Told},
     message::{Control, Heartbeat, Presence, Present},
-    work::{Go, Offer},
+    work::{Go, Lines, Offer, from_json},
 };
 
 /// Between looks at what time alone asks for, while there are attempts.
 const TICK: Duration = Duration::from_millis(25);
+
+/// Attempts whose lines are taken after their end.
+const LATE_MAX: usize = 256;
 
 /// A host; clones are the same one.
 #[derive(Clone)]
@@ -50,6 +53,8 @@ struct Shared {
 struct Inner {
     machine: Host,
     mails: HashMap<Key, Mail>,
+    /// Where lines of attempts go that have ended: a worker's last words take their time. Oldest first.
+    late: VecDeque<(Key, Log)>,
     /// Attempts by claim.
     in_flight: HashMap<u64, u32>,
     outbox: Outbox,
@@ -59,7 +64,11 @@ struct Inner {
 struct Mail {
     told: mpsc::UnboundedSender<Told>,
     room: Arc<Notify>,
+    log: Option<Log>,
 }
+
+/// Takes the lines that an invocation writes.
+pub type Log = Arc<dyn Fn(Lines) + Send + Sync>;
 
 impl Hosting {
     /// A host whose frames go there. It lives while [`Hosting::run`] does.
@@ -67,6 +76,7 @@ impl Hosting {
         let inner = Inner {
             machine: Host::default(),
             mails: HashMap::new(),
+            late: VecDeque::new(),
             in_flight: HashMap::new(),
             outbox,
         };
@@ -147,6 +157,14 @@ impl Hosting {
                 of: frame.head.of,
             };
             let mut inner = self.lock();
+            if frame.head.kind == Kind::Log {
+                let log = inner.log(key);
+                drop(inner);
+                if let (Some(log), Ok(lines)) = (log, from_json("log lines", &frame.body)) {
+                    log(lines);
+                }
+                return;
+            }
             let now = self.now();
             inner.machine.hear(now, frame);
             inner.deliver();
@@ -177,11 +195,17 @@ impl Hosting {
         self.0.claims.store(Arc::new(claims));
     }
 
-    /// Offers an invocation to the session that claims it; waits until it accepts.
+    /// Offers an invocation to the session that claims it; waits until it accepts. What it writes goes to `log`.
     ///
     /// # Errors
     /// Why it does not run there; nothing of it has, nor will. Dropping the future withdraws the offer.
-    pub async fn offer(&self, to: &Present, of: Part, offer: Offer) -> Result<Accepted, String> {
+    pub async fn offer(
+        &self,
+        to: &Present,
+        of: Part,
+        offer: Offer,
+        log: Option<Log>,
+    ) -> Result<Accepted, String> {
         let key = Key { peer: to.peer, of };
         let (told, mut mail) = mpsc::unbounded_channel();
         let room = Arc::new(Notify::new());
@@ -193,7 +217,7 @@ impl Hosting {
             }
             *running += 1;
             let room = room.clone();
-            inner.mails.insert(key, Mail { told, room });
+            inner.mails.insert(key, Mail { told, room, log });
             let now = self.now();
             inner.machine.offer(now, key, offer);
             inner.deliver();
@@ -251,6 +275,14 @@ impl Inner {
 }
 
 impl Inner {
+    fn log(&self, key: Key) -> Option<Log> {
+        if let Some(mail) = self.mails.get(&key) {
+            return mail.log.clone();
+        }
+        let mut late = self.late.iter().rev();
+        late.find(|(of, _)| *of == key).map(|(_, log)| log.clone())
+    }
+
     fn send(&self, frame: Frame) {
         // A channel that is closed says so where it is read.
         let _is_open = self.outbox.send(frame).is_ok();
@@ -280,7 +312,13 @@ impl Drop for Attempt {
             inner.machine.cancel(now, self.key, "the caller left");
             inner.deliver();
         }
-        inner.mails.remove(&self.key);
+        let mail = inner.mails.remove(&self.key);
+        if let Some(log) = mail.and_then(|mail| mail.log) {
+            inner.late.push_back((self.key, log));
+            if inner.late.len() > LATE_MAX {
+                inner.late.pop_front();
+            }
+        }
         if let Some(running) = inner.in_flight.get_mut(&self.claim) {
             *running -= 1;
             if *running == 0 {

@@ -32,7 +32,7 @@ pub use claims::{Admitted, ChannelSettings, Claims, Credentials, ENDS_MAX, Open,
 pub use flow::{CHUNK, MESSAGE_MAX, WINDOW};
 pub use frame::{Bad, Flags, Frame, HEADER, Head, Kind, PAYLOAD_MAX, Part, UNNUMBERED, VERSION};
 pub use host::{Host, Key, OFFER_WAIT, Told, lost};
-pub use hosting::{Accepted, Hosting, Running, Sender};
+pub use hosting::{Accepted, Hosting, Log, Running, Sender};
 pub use key::{ChannelKey, KeyError, SealKey};
 pub use message::{
     Alive, CAPABILITIES_MAX, CLAIMS_MAX, CLAIMS_OF_FUNCTION_MAX, Claim, Claimed, Control, Fatal,

@@ -127,11 +127,9 @@ impl Session {
         true
     }
 
-    /// Lines that an invocation wrote; they may be lost, and come before its end or not at all.
+    /// Lines that an invocation wrote; they may be lost, and may come after its end.
     pub fn lines(&mut self, key: Key, lines: &Lines) {
-        if self.attempts.contains_key(&key) {
-            self.unnumbered(key, Kind::Log, to_json(lines));
-        }
+        self.unnumbered(key, Kind::Log, to_json(lines));
     }
 
     /// Whether more of an answer's body may be given now.

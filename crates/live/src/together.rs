@@ -161,6 +161,7 @@ impl Stage {
             function: "default/hello".into(),
             version: None,
             trigger: "http".into(),
+            kind: None,
             rule: "all".into(),
             size: None,
             deadline_ms: 30_000,
@@ -171,7 +172,7 @@ impl Stage {
             method: None,
             path: None,
         };
-        self.hosting.offer(&claims[0], of, offer).await
+        self.hosting.offer(&claims[0], of, offer, None).await
     }
 }
 

@@ -106,6 +106,7 @@ impl World {
             function: "default/hello".into(),
             version: None,
             trigger: "http".into(),
+            kind: None,
             rule: "all".into(),
             size: None,
             deadline_ms: 30_000,
@@ -300,7 +301,6 @@ impl World {
                 story.got_all |= is_last;
                 story.ended += u32::from(is_last);
             }
-            Told::Lines(_) => {}
         }
     }
 

@@ -17,6 +17,9 @@ pub struct Offer {
     pub version: Option<String>,
     /// Where it came from.
     pub trigger: String,
+    /// `event` or `web`: the shape of the request that comes with *go*.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// The rule that it matched.
     pub rule: String,
     /// Bytes of its payload, if known.

@@ -108,6 +108,22 @@ pub struct FunctionId {
     pub name: Name,
 }
 
+impl FromStr for FunctionId {
+    type Err = NameError;
+
+    /// `project/name`; without a project, that of the default one.
+    fn from_str(text: &str) -> Result<FunctionId, NameError> {
+        let (project, name) = match text.split_once('/') {
+            Some((project, name)) => (project.parse()?, name),
+            None => (Name::default_project(), text),
+        };
+        Ok(FunctionId {
+            project,
+            name: Name::function(name)?,
+        })
+    }
+}
+
 impl fmt::Display for FunctionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.project, self.name)

@@ -8,6 +8,7 @@ mod visit;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use model::{
     AliasPart, AliasTarget, Digest, ErrorType, Failure, FunctionId, Kind, Limits, Runtime,
     Settings, SettingsPatch, VersionNumber, VersionRef,
@@ -42,6 +43,8 @@ pub(crate) struct Deploys {
     pub metrics: Arc<Metrics>,
     /// What recordings hold while they are made.
     pub held: Held,
+    /// What a function's environment is besides what it says itself, by function: lent by whoever develops, and never stored.
+    pub lent: ArcSwap<BTreeMap<FunctionId, BTreeMap<String, String>>>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
     /// What takes no more calls, and of which something still runs.

@@ -55,6 +55,11 @@ struct Extras {
 }
 
 impl Ended {
+    /// The invocation.
+    pub fn id(&self) -> InvocationId {
+        self.id
+    }
+
     /// The function that was asked.
     pub fn function(&self) -> &FunctionId {
         &self.deployed.version.function

@@ -42,6 +42,7 @@ pub use clock::SystemClock;
 pub use guests::{Guest, GuestAnswer, GuestBody};
 pub use journal::Ended;
 pub use lifecycle::{Server, start};
+pub use live::{from_pairs, to_pairs};
 pub use options::{Options, StartError};
 pub use workbench::Workbench;
 pub use workers::{

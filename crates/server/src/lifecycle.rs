@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use model::{Clock, LogLine};
 use store::{DataFolder, Store};
 use tokio::{
@@ -102,6 +103,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         node,
         metrics: metrics.clone(),
         held: tape::Held::default(),
+        lent: ArcSwap::default(),
         changing: Mutex::new(()),
         leaving: Leaving::default(),
         grace: options.grace,

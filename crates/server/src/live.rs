@@ -21,6 +21,7 @@ pub(crate) use ask::Plan;
 pub(crate) use attach::is_channel;
 pub(crate) use copies::Observed;
 pub(crate) use session::{SessionAnswer, SessionLease};
+pub use session::{from_pairs, to_pairs};
 
 /// What is said of this program.
 const PROGRAM: &str = concat!("bungee ", env!("CARGO_PKG_VERSION"));

@@ -1,7 +1,7 @@
 //! What `dev` does to its own server besides deploying to it: requests wait for builds, answers of older code say so,
 //! functions leave with their files, old versions go, and invocations of another server run here.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::Response;
 use model::{Failure, FunctionId};
@@ -48,6 +48,11 @@ impl Workbench {
         guest: Guest,
     ) -> Result<Response<GuestAnswer>, Failure> {
         guests::run(&self.app, function, guest).await
+    }
+
+    /// The function has these variables over all others from now on. They are not stored.
+    pub async fn lend_env(&self, function: &FunctionId, values: BTreeMap<String, String>) {
+        self.app.deploys.lend_env(function, values).await;
     }
 
     /// Whether the function has code that would run.

@@ -1,5 +1,6 @@
 //! `bungee dev`: the folder's functions, served and reloaded, until Ctrl-C.
 
+mod remote;
 mod terminal;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -25,7 +26,10 @@ const GRACE: Duration = Duration::from_secs(2);
 #[command(after_help = "\
 Example:
   bungee dev examples/hello
-  curl http://127.0.0.1:9001/functions/hello/Ann")]
+  curl http://127.0.0.1:9001/functions/hello/Ann
+
+Attached to a server, whose invocations then run here:
+  bungee dev --remote https://functions.example.com --when header:x-dev=ann --inspect")]
 pub struct Dev {
     /// The folder with the functions
     #[arg(default_value = ".", hide_default_value = true)]
@@ -40,6 +44,8 @@ pub struct Dev {
     #[arg(long)]
     no_live: bool,
     #[command(flatten)]
+    remote: remote::Remote,
+    #[command(flatten)]
     limited: Limited,
 }
 
@@ -51,8 +57,13 @@ impl Dev {
     pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
         serve::refuse_settings()?;
         let mut signals = serve::listen_for_signals()?;
+        let place = self.remote.place(door)?;
         let is_explicit = !self.listen.is_empty();
-        let listen = serve::listen_or_default(self.listen);
+        // Attached, it has nothing to listen for unless it is asked to.
+        let listen = match place.is_some() && !is_explicit {
+            true => Vec::new(),
+            false => serve::listen_or_default(self.listen),
+        };
         let options = Options {
             dir: self.dir.clone(),
             listen: listen.clone(),
@@ -66,6 +77,7 @@ impl Dev {
                 port: port.unwrap_or(INSPECT_PORT),
                 is_explicit: port.is_some(),
             }),
+            lender: place.as_ref().and_then(|place| place.api.clone()),
         };
         let (sender, events) = unbounded_channel();
         let started = tokio::select! {
@@ -84,15 +96,30 @@ impl Dev {
             events,
             ends: dev.server().ended(),
             lines: dev.server().logs(),
+            live: None,
+            typed: None,
         };
+        if let Some(place) = &place {
+            let (sender, live) = unbounded_channel();
+            let (wanted, ready) = (self.remote.wanted(), dev.ready());
+            let attached =
+                laptop::remote::Remote::attach(place, dev.server(), wanted, ready, sender);
+            let attached = attached.map_err(|error| Complaint::usage(error.to_string()))?;
+            terminal.attach(attached, place);
+            (sources.live, sources.typed) = (Some(live), Some(system::typed()));
+        }
         terminal
             .welcome(&self.dir, &listen, &dev, &mut sources)
             .await?;
-        terminal.watch(&mut sources, &mut signals).await;
+        let over = terminal.watch(&mut sources, &mut signals).await;
+        terminal.leave(&mut sources, &mut signals).await;
         let server = dev.unwatch().await;
         let exit = serve::stop(door, &server, &mut signals, GRACE).await;
         terminal.rest(&mut sources);
-        Ok(exit)
+        match over {
+            Some(complaint) => Err(complaint.into()),
+            None => Ok(exit),
+        }
     }
 }
 

@@ -64,7 +64,8 @@ impl Address {
         }
     }
 
-    fn is_loopback(&self) -> bool {
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
         match self {
             Address::Socket(_) => true,
             Address::Url(url) => {

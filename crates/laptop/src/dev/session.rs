@@ -10,7 +10,10 @@ use std::{
 use build::{Project, Tools};
 use model::{FunctionId, Name, VersionNumber};
 use server::{Building, Workbench};
-use tokio::{sync::mpsc::UnboundedSender, task::JoinSet};
+use tokio::{
+    sync::{mpsc::UnboundedSender, watch},
+    task::JoinSet,
+};
 
 use super::{
     Event,
@@ -18,7 +21,7 @@ use super::{
     saves::{self, Interests, Save, Saves},
     watch::Watch,
 };
-use crate::api::Client;
+use crate::{api::Client, remote::env};
 
 /// The file that describes a project.
 const CONFIG: &str = "bungee.toml";
@@ -52,6 +55,12 @@ pub struct Session {
     interests: Interests,
     /// What was last said of a folder that is no project.
     complaint: Option<String>,
+    /// The server whose functions lend these their environment.
+    lender: Option<Client>,
+    /// Functions that were lent one, or cannot be.
+    lent: BTreeSet<Name>,
+    /// Functions that have code that runs.
+    ready: watch::Sender<BTreeSet<FunctionId>>,
     events: UnboundedSender<Event>,
 }
 
@@ -86,7 +95,37 @@ impl Session {
             functions: BTreeMap::new(),
             interests: Interests::of_project(sources),
             complaint: None,
+            lender: None,
+            lent: BTreeSet::new(),
+            ready: watch::Sender::default(),
             events,
+        }
+    }
+
+    /// Functions get the environment of those of their names on that server, before they run the first time.
+    pub fn lend(&mut self, lender: Option<Client>) {
+        self.lender = lender;
+    }
+
+    /// The functions that have code that runs, as that changes.
+    pub fn ready(&self) -> watch::Receiver<BTreeSet<FunctionId>> {
+        self.ready.subscribe()
+    }
+
+    async fn borrow(&mut self, functions: &[Name]) {
+        let Some(lender) = self.lender.clone() else {
+            return;
+        };
+        for name in functions {
+            if !self.lent.insert(name.clone()) {
+                continue;
+            }
+            let function = self.id(name);
+            match env::borrow(&lender, &self.workbench, &function).await {
+                Ok(Some(borrowed)) => self.tell(Event::Borrowed(borrowed)),
+                Ok(None) => {}
+                Err(error) => self.tell(Event::NotBorrowed { function, error }),
+            }
         }
     }
 
@@ -185,6 +224,7 @@ impl Session {
             self.interests.forget(&function);
             self.workbench.unroute(&function).await;
             self.workbench.broken(&function, None);
+            self.ready.send_if_modified(|ready| ready.remove(&function));
             let known = self.functions.remove(&name);
             if known.is_some_and(|known| known.serving.is_some()) {
                 self.tell(Event::Left { function });
@@ -205,6 +245,7 @@ impl Session {
     /// Builds and deploys these functions side by side, and tells of each as it ends.
     /// Requests of each wait until then; those of all others in `held` go on at once.
     async fn deploy(&mut self, functions: Vec<Name>, held: BTreeMap<Option<FunctionId>, Building>) {
+        self.borrow(&functions).await;
         let mut held = held;
         let mut waiting = BTreeMap::new();
         let mut building = JoinSet::new();
@@ -264,9 +305,14 @@ impl Session {
                 })
             }
         };
+        let has_code = known.serving.is_some();
         let broken = known.broken.clone();
         let made_of = broken.is_none().then(|| known.inputs.clone());
         let id = self.id(&function);
+        if has_code {
+            self.ready
+                .send_if_modified(|ready| ready.insert(id.clone()));
+        }
         self.interests.set(&id, made_of);
         self.workbench.broken(&id, broken.as_deref());
         if let Some(event) = event {

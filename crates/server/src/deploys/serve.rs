@@ -28,6 +28,20 @@ impl Deploys {
         self.refresh_with(id, &Pools::new()).await
     }
 
+    /// Versions of the function have these variables over all others from now on; they are not stored.
+    pub(crate) async fn lend_env(&self, id: &FunctionId, values: BTreeMap<String, String>) {
+        self.lent.rcu(|lent| {
+            let mut lent = BTreeMap::clone(lent);
+            lent.insert(id.clone(), values.clone());
+            lent
+        });
+        let _changing = self.changing.lock().await;
+        let is_served = matches!(self.registry.table().state(id), Some(State::Deployed(_)));
+        if is_served && let Err(failure) = self.refresh(id).await {
+            tracing::warn!(function = %id, %failure, "its lent environment is not used yet");
+        }
+    }
+
     /// The same, with pools that were made for it already.
     pub(super) async fn refresh_with(&self, id: &FunctionId, fresh: &Pools) -> Result<(), Failure> {
         let mut before = pools(self.registry.table().state(id));
@@ -127,7 +141,7 @@ impl Deploys {
     fn pools_of(&self, current: &CurrentFunction, before: &Pools) -> Pools {
         let mut served = Pools::new();
         for (number, version) in &current.pointed {
-            let settings = match self.settings(&version.patch, &current.env) {
+            let settings = match self.settings(&version.patch, &self.overrides(current)) {
                 Ok(settings) => settings,
                 Err(failure) => {
                     let function = &version.function;
@@ -145,6 +159,15 @@ impl Deploys {
             served.insert(*number, deployed);
         }
         served
+    }
+
+    /// What lies over a function's own environment: what was set here, and over that what was lent.
+    fn overrides(&self, current: &CurrentFunction) -> BTreeMap<String, String> {
+        let mut overrides = current.env.clone();
+        if let Some(lent) = self.lent.load().get(&current.function.id) {
+            overrides.extend(lent.clone());
+        }
+        overrides
     }
 
     /// Settings with defaults, and with the server's overrides over them.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{header::CONTENT_LENGTH, request::Parts};
-use live::{Lines, Offer, Part, Present};
+use live::{Lines, Log, Offer, Part, Present};
 use model::{Attempt, Kind, LogLine, Place, TimeSpan, Timestamp, Trigger};
 use workers::LogSink;
 
@@ -11,9 +11,7 @@ use super::{
     copies::{Copies, Observed},
     session::SessionLease,
 };
-use crate::{
-    app::App, invoker::Lease, journal::Invocation, marks::Marks, serving::Deployed,
-};
+use crate::{app::App, invoker::Lease, journal::Invocation, marks::Marks, serving::Deployed};
 
 /// Whom an invocation is for, besides the deployed code; and what is said of it to them.
 pub(crate) struct Plan {
@@ -64,7 +62,8 @@ impl Plan {
             false => deployed.version.settings.timeout,
         };
         let offer = self.offer(deployed, claim, limit);
-        match app.live.hosting.offer(claim, of, offer).await {
+        let log = lines(app, deployed.clone(), marks);
+        match app.live.hosting.offer(claim, of, offer, Some(log)).await {
             Ok(accepted) => {
                 let after = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
                 attempt.accepted_us = attempt.offered_us.map(|offered| offered + after);
@@ -76,7 +75,6 @@ impl Plan {
                     deployed: deployed.clone(),
                     limit,
                     is_event: self.is_event(deployed),
-                    lines: lines(app, deployed.clone(), marks),
                 }));
                 invocation.taken(&lease);
                 Some(lease)
@@ -129,6 +127,14 @@ impl Plan {
             function: version.function.to_string(),
             version: Some(version.number.to_string()),
             trigger: self.trigger.as_str().to_owned(),
+            kind: Some(
+                if self.is_event(deployed) {
+                    "event"
+                } else {
+                    "web"
+                }
+                .to_owned(),
+            ),
             rule: claim.rule.to_string(),
             size: self.size,
             deadline_ms: limit.0,
@@ -172,13 +178,9 @@ fn keep_warm(app: &App, deployed: &Arc<Deployed>) {
 }
 
 /// Writes the lines of a session into the log of the function, under the invocation.
-fn lines(
-    app: &App,
-    deployed: Arc<Deployed>,
-    marks: &Marks,
-) -> Box<dyn Fn(Lines) + Send + Sync> {
+fn lines(app: &App, deployed: Arc<Deployed>, marks: &Marks) -> Log {
     let (id, logs, journal) = (marks.id, app.logs.clone(), app.journal.clone());
-    Box::new(move |said: Lines| {
+    Arc::new(move |said: Lines| {
         let now = Invocation::now(&journal);
         for line in said.lines {
             let ago = i64::try_from(line.ago_ms).unwrap_or(0);

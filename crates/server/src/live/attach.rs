@@ -12,9 +12,7 @@ use hyper_util::rt::TokioIo;
 use live::{Credentials, LIVE_PATH, SUBPROTOCOL};
 use model::{ErrorType, Failure};
 
-use crate::{
-    errors, forward, gateway::Visitor, journal::Invocation, reply::ReplyBody,
-};
+use crate::{errors, forward, gateway::Visitor, journal::Invocation, reply::ReplyBody};
 
 /// Whether a request is for the channel.
 pub(crate) fn is_channel(request: &Request<Incoming>) -> bool {
@@ -42,11 +40,17 @@ impl Visitor {
         let key = parts.headers.get(SEC_WEBSOCKET_KEY).cloned();
         let is_asked = forward::asks_for_websocket(&parts) && names_protocol(&parts.headers);
         let (Some(upgrade), Some(key), true) = (upgrade, key, is_asked) else {
-            let message = format!("`{LIVE_PATH}` is the live channel: a WebSocket with the subprotocol `{SUBPROTOCOL}`");
+            let message = format!(
+                "`{LIVE_PATH}` is the live channel: a WebSocket with the subprotocol `{SUBPROTOCOL}`"
+            );
             let failure = Failure::new(ErrorType::BadRequest, message);
             return Err(failure.hint("`bungee dev --remote URL` attaches to it"));
         };
-        if parts.headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        if parts
+            .headers
+            .get(SEC_WEBSOCKET_VERSION)
+            .is_none_or(|version| version != "13")
+        {
             let message = "the live channel speaks version 13 of the WebSocket protocol";
             return Err(Failure::new(ErrorType::BadRequest, message));
         }
@@ -66,7 +70,10 @@ impl Visitor {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         forward::switch_protocol(headers);
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        headers.insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
         let accept = HeaderValue::from_str(&live::accept_key(key.as_bytes()));
         headers.insert(
             SEC_WEBSOCKET_ACCEPT,

@@ -82,7 +82,7 @@ impl Copies {
 
 /// Lets one observer run a copy; how that goes is his own affair.
 async fn show(app: Arc<App>, claim: Present, of: Part, offer: Offer, go: Go, body: Bytes) {
-    let Ok(accepted) = app.live.hosting.offer(&claim, of, offer).await else {
+    let Ok(accepted) = app.live.hosting.offer(&claim, of, offer, None).await else {
         return;
     };
     let Ok(mut running) = accepted.go(&go) else {

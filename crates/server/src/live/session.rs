@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
-use live::{Accepted, Answer as Head, Go, Lines, Present, Running, Sender, Told};
+use live::{Accepted, Answer as Head, Go, Present, Running, Sender, Told};
 use model::{ErrorType, Failure, InvocationId, TimeSpan};
 use tokio::time::{Sleep, sleep};
 
@@ -36,8 +36,6 @@ pub(crate) struct SessionLease {
     pub limit: TimeSpan,
     /// Whether the request is an event, and not what a caller sent.
     pub is_event: bool,
-    /// Where its lines go.
-    pub lines: Box<dyn Fn(Lines) + Send + Sync>,
 }
 
 /// A future that sends a request's body.
@@ -69,7 +67,6 @@ impl SessionLease {
             deadline: Some(Box::pin(sleep(self.limit.duration() + REPORT))),
             limit: self.limit,
             developer: self.claim.developer,
-            lines: self.lines,
         };
         let head = std::future::poll_fn(|context| answer.poll_head(context)).await?;
         let mut response = Response::new(Answer::Session(Box::new(answer)));
@@ -87,7 +84,6 @@ pub(crate) struct SessionAnswer {
     deadline: Option<Pin<Box<Sleep>>>,
     limit: TimeSpan,
     developer: String,
-    lines: Box<dyn Fn(Lines) + Send + Sync>,
 }
 
 impl SessionAnswer {
@@ -114,31 +110,28 @@ impl SessionAnswer {
                 return self.end(failure);
             }
         }
-        loop {
-            let Some(running) = &mut self.running else {
-                return Poll::Ready(None);
-            };
-            let told = match running.poll_told(context) {
-                Poll::Ready(told) => told,
-                Poll::Pending => {
-                    let Some(deadline) = &mut self.deadline else {
-                        return Poll::Pending;
-                    };
-                    ready!(deadline.as_mut().poll(context));
-                    let failure = self.timed_out();
-                    return self.end(failure);
+        let Some(running) = &mut self.running else {
+            return Poll::Ready(None);
+        };
+        let told = match running.poll_told(context) {
+            Poll::Ready(told) => told,
+            Poll::Pending => {
+                let Some(deadline) = &mut self.deadline else {
+                    return Poll::Pending;
+                };
+                ready!(deadline.as_mut().poll(context));
+                let failure = self.timed_out();
+                return self.end(failure);
+            }
+        };
+        match told {
+            Some(Told::Failed(failure)) => self.end(failure),
+            None => Poll::Ready(None),
+            Some(told) => {
+                if matches!(told, Told::Body(_, true)) {
+                    self.running = None;
                 }
-            };
-            match told {
-                Some(Told::Lines(lines)) => (self.lines)(lines),
-                Some(Told::Failed(failure)) => return self.end(failure),
-                None => return Poll::Ready(None),
-                Some(told) => {
-                    if matches!(told, Told::Body(_, true)) {
-                        self.running = None;
-                    }
-                    return Poll::Ready(Some(Ok(told)));
-                }
+                Poll::Ready(Some(Ok(told)))
             }
         }
     }
@@ -236,14 +229,22 @@ pub(crate) fn to_go(parts: &Parts, body: &Body, limit: TimeSpan, is_event: bool)
 }
 
 /// Headers as they cross: each character of a value is one byte.
-fn to_pairs(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
+pub fn to_pairs(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect()
+    };
     let pairs = headers.iter();
-    pairs.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    pairs
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
 }
 
 /// What came, as headers; what cannot be one is left out.
-fn from_pairs(pairs: &[(String, String)]) -> HeaderMap {
+pub fn from_pairs(pairs: &[(String, String)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let bytes: Option<Vec<u8>> = value.chars().map(|c| u8::try_from(c).ok()).collect();

@@ -1,8 +1,11 @@
 //! What `dev` tells on the terminal: deployments, invocations and what they logged, each as it happens.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, pin::pin, sync::Arc};
 
-use laptop::dev::{self, Event};
+use laptop::{
+    dev::{self, Event},
+    remote::{Place, Remote},
+};
 use model::{FunctionId, LogLine, Name, VersionNumber};
 use serde::Serialize;
 use server::Debuggers;
@@ -11,6 +14,7 @@ use tokio::sync::{
     mpsc::{Receiver, UnboundedReceiver},
 };
 
+use super::remote::{self, Standing, Typed};
 use crate::{
     arguments::LogFormat,
     commands::{Door, deploy, logs},
@@ -45,6 +49,10 @@ pub struct Sources {
     pub ends: Option<Receiver<server::Ended>>,
     /// What functions logged.
     pub lines: broadcast::Receiver<Arc<LogLine>>,
+    /// What happens to the session that is attached elsewhere, if one is.
+    pub live: Option<UnboundedReceiver<laptop::remote::Event>>,
+    /// What is typed, if somebody listens to that.
+    pub typed: Option<Receiver<String>>,
 }
 
 /// Tells it.
@@ -58,6 +66,11 @@ pub struct Terminal<'a> {
     debuggers: Option<Debuggers>,
     /// Functions whose debugger was named already.
     named: BTreeSet<Name>,
+    /// The session that is attached elsewhere, if one is.
+    remote: Option<Remote>,
+    /// Where that is.
+    place: String,
+    standing: Standing,
 }
 
 impl<'a> Terminal<'a> {
@@ -70,6 +83,40 @@ impl<'a> Terminal<'a> {
             is_started: false,
             debuggers,
             named: BTreeSet::new(),
+            remote: None,
+            place: String::new(),
+            standing: Standing::default(),
+        }
+    }
+
+    /// Tells of a session too, which is attached elsewhere.
+    pub fn attach(&mut self, remote: Remote, place: &Place) {
+        self.standing = Standing::of(remote.asked());
+        self.place = place.url.clone();
+        self.remote = Some(remote);
+    }
+
+    /// Gives back what the session has, and lets what runs for it end.
+    pub async fn leave(&mut self, sources: &mut Sources, signals: &mut system::Signals) {
+        let Some(remote) = self.remote.take() else {
+            return;
+        };
+        let running = remote.running();
+        if running > 0 {
+            let grace = laptop::remote::GRACE.as_secs();
+            self.note(&format!(
+                "{running} invocation(s) in flight may end within {grace} s; the deployed code takes the next ones"
+            ));
+        }
+        let mut leaving = pin!(remote.leave());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut leaving => return,
+                () = signals.next() => return,
+                line = sources.lines.recv() => self.log(line),
+                Some(ended) = next_of(&mut sources.ends) => self.ended(&ended),
+            }
         }
     }
 
@@ -115,7 +162,14 @@ impl<'a> Terminal<'a> {
                 name: function.name.clone(),
             });
         }
-        self.note(&format!("watching {}; Ctrl-C stops", dir.display()));
+        let attached = match self.remote.is_some() {
+            true => format!(", attaching to {}", self.place),
+            false => String::new(),
+        };
+        self.note(&format!(
+            "watching {}{attached}; Ctrl-C stops",
+            dir.display()
+        ));
         if self.door.printer.json {
             let functions = functions.into_iter().map(|function| ReadyFunction {
                 url: format!("{base}{}", function.url),
@@ -134,22 +188,43 @@ impl<'a> Terminal<'a> {
         Ok(())
     }
 
-    /// Until the first signal. What a function logged comes before its end, if both are there.
-    pub async fn watch(&mut self, sources: &mut Sources, signals: &mut system::Signals) {
+    /// Until the first signal, or until the session that is attached ends by itself: then why.
+    /// What a function logged comes before its end, if both are there.
+    pub async fn watch(
+        &mut self,
+        sources: &mut Sources,
+        signals: &mut system::Signals,
+    ) -> Option<Complaint> {
         loop {
-            let end = async {
-                match &mut sources.ends {
-                    Some(ends) => ends.recv().await,
+            let live = async {
+                match &mut sources.live {
+                    Some(live) => live.recv().await,
                     None => None,
                 }
             };
             tokio::select! {
                 biased;
-                () = signals.next() => return,
+                () = signals.next() => return None,
                 Some(event) = sources.events.recv() => self.event(event),
+                Some(event) = live => {
+                    self.standing.hear(event, self.palette).iter().for_each(|line| self.note(line));
+                    if let Some(complaint) = self.standing.over() {
+                        return Some(complaint);
+                    }
+                }
+                Some(line) = next_of(&mut sources.typed) => self.typed(&line),
                 line = sources.lines.recv() => self.log(line),
-                Some(ended) = end => self.ended(&ended),
+                Some(ended) = next_of(&mut sources.ends) => self.ended(&ended),
             }
+        }
+    }
+
+    /// Changes which functions are meant.
+    fn typed(&self, line: &str) {
+        match (Typed::read(line), &self.remote) {
+            (Some(Typed::Say(words)), _) => self.note(&words),
+            (Some(typed), Some(remote)) => remote.want(|wanted| typed.apply(wanted)),
+            (_, None) | (None, _) => {}
         }
     }
 
@@ -197,6 +272,12 @@ impl<'a> Terminal<'a> {
         }
         let mut text = String::new();
         self.looks.write(&mut text, ended, None);
+        let remote = self.remote.as_ref();
+        let about = remote.and_then(|remote| remote.stories().about(ended.id()));
+        if let (Some(about), LogFormat::Text) = (about, self.looks.format) {
+            let about = self.palette.paint(Style::Dim, &remote::about(&about));
+            text = format!("{} {about}\n", text.trim_end());
+        }
         let fault = ended.failure().and_then(|failure| failure.fault.as_deref());
         if let (Some(fault), LogFormat::Text) = (fault, self.looks.format) {
             let line = text.trim_end().to_owned();
@@ -266,6 +347,22 @@ impl<'a> Terminal<'a> {
                 self.door.printer.complain(&error.into());
             }
             Event::Left { function } => self.left(&function),
+            Event::Borrowed(borrowed) => self.note(&format!(
+                "{} has the environment of the deployed one: {}",
+                borrowed.function.name,
+                match borrowed.names.is_empty() {
+                    true => "nothing".to_owned(),
+                    false => borrowed.names.join(", "),
+                }
+            )),
+            Event::NotBorrowed { function, error } => {
+                let warning = self.palette.paint(Style::Warning, "warning:");
+                let why = chain(&error);
+                self.note(&format!(
+                    "{warning} {} runs with its own environment: {why}",
+                    function.name
+                ));
+            }
             Event::Polls => self.note(
                 "the system gives no notice of changes: files are looked at four times a second",
             ),
@@ -287,5 +384,13 @@ impl<'a> Terminal<'a> {
             self.palette.paint(Style::Warning, "!"),
             function.name
         ));
+    }
+}
+
+/// The next one, if there is anything to come.
+async fn next_of<T>(source: &mut Option<Receiver<T>>) -> Option<T> {
+    match source {
+        Some(source) => source.recv().await,
+        None => None,
     }
 }

@@ -1,0 +1,347 @@
+//! `bungee dev --remote URL`: what is asked for, and what the terminal says of the session.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use laptop::{
+    api::{Address, Client},
+    remote::{About, Event, Mode, Place, Wanted},
+};
+use model::{Name, Rule};
+
+use crate::{
+    commands::Door,
+    connection,
+    exit::{Complaint, Exit, Stop},
+    output::{Palette, Style, escape},
+    system, table,
+};
+
+/// Arguments of `dev --remote`.
+#[derive(Debug, Clone, Args)]
+pub struct Remote {
+    /// Run the invocations of this server's functions here: http(s)://… of a server, or ws(s)://… of a relay
+    #[arg(long, value_name = "URL", help_heading = "Attached to a server")]
+    pub remote: Option<String>,
+    /// Only these functions of the folder, separated by commas
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "remote",
+        help_heading = "Attached to a server"
+    )]
+    only: Vec<Name>,
+    /// Not these functions of the folder
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "remote",
+        help_heading = "Attached to a server"
+    )]
+    except: Vec<Name>,
+    /// Only invocations that this matches: header:NAME=VALUE, path:/v2/*, user:NAME, percent:N or all; may be given more than once
+    #[arg(
+        long,
+        value_name = "RULE",
+        requires = "remote",
+        help_heading = "Attached to a server"
+    )]
+    when: Vec<Rule>,
+    /// Get copies: the deployed code answers
+    #[arg(long, requires = "remote", help_heading = "Attached to a server")]
+    observe: bool,
+    /// Let the deadline wait at a breakpoint, 900 s at most
+    #[arg(long, requires = "remote", help_heading = "Attached to a server")]
+    hold_deadline: bool,
+    /// Take functions over from whoever holds them
+    #[arg(long, requires = "remote", help_heading = "Attached to a server")]
+    take_over: bool,
+    /// Yes, every invocation is meant, on a server that others use too
+    #[arg(long, requires = "remote", help_heading = "Attached to a server")]
+    all: bool,
+    /// At most so many invocations of a function at once; the rest run deployed
+    #[arg(long, value_name = "N", requires = "remote", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Attached to a server")]
+    concurrency: Option<u32>,
+    /// Attach over plain http:// to another machine, where everybody on the way reads along
+    #[arg(long, requires = "remote", help_heading = "Attached to a server")]
+    insecure: bool,
+}
+
+impl Remote {
+    /// Where to attach, if that was asked for.
+    ///
+    /// # Errors
+    /// The URL is none that can be attached to, or not safely.
+    pub fn place(&self, door: &Door) -> Result<Option<Place>, Stop> {
+        let Some(url) = &self.remote else {
+            return Ok(None);
+        };
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        if matches!(scheme, "redis" | "rediss" | "nats" | "appsync") {
+            let message = format!("`{scheme}://` channels arrive later");
+            return Err(Complaint::usage(message)
+                .hint("attach to the server itself with http(s)://, or to a relay with ws(s)://")
+                .into());
+        }
+        let is_plain = matches!(scheme, "http" | "ws");
+        let is_api = matches!(scheme, "http" | "https");
+        let as_http = url.replacen("ws", "http", usize::from(scheme.starts_with("ws")));
+        let address: Address = as_http.parse().map_err(|_| {
+            Complaint::usage(format!("`{url}` is nothing to attach to"))
+                .hint("write it like https://functions.example.com or ws://127.0.0.1:24193")
+        })?;
+        if is_plain && !address.is_loopback() && !self.insecure {
+            let message = format!(
+                "`{url}` is not encrypted: payloads and the token would cross the network in the clear"
+            );
+            return Err(Complaint::new(Exit::Refused, message)
+                .hint("use https://, or say `--insecure` where the network itself is private")
+                .into());
+        }
+        let token = door.global.token.clone();
+        let token = token.or_else(|| connection::kept_token(&address));
+        let api = match is_api {
+            true => Some(Client::new(address, token.clone())?),
+            false => None,
+        };
+        Ok(Some(Place {
+            url: url.clone(),
+            token,
+            developer: system::developer(),
+            api,
+        }))
+    }
+
+    /// What the session wants.
+    pub fn wanted(&self) -> Wanted {
+        let rules = match self.when.is_empty() {
+            true => vec![Rule::All],
+            false => self.when.clone(),
+        };
+        Wanted {
+            only: self.only.iter().cloned().collect(),
+            except: self.except.iter().cloned().collect(),
+            rules,
+            mode: if self.observe {
+                Mode::Observe
+            } else {
+                Mode::Take
+            },
+            hold_deadline: self.hold_deadline,
+            take_over: self.take_over,
+            all: self.all,
+            concurrency: self.concurrency,
+        }
+    }
+}
+
+/// What is known of the session, for its end.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Claims that are held.
+    held: usize,
+    /// Claims that somebody else holds, or that are not allowed.
+    refused: Vec<String>,
+    was_joined: bool,
+    was_held: bool,
+    /// Claims that are asked for at first.
+    asked: usize,
+    /// Why it will not go on, with the exit code.
+    over: Option<Complaint>,
+}
+
+impl Standing {
+    /// A session that will ask for so many claims.
+    pub fn of(asked: usize) -> Standing {
+        Standing {
+            asked,
+            ..Standing::default()
+        }
+    }
+
+    /// Why `dev` ends by itself, if it does.
+    pub fn over(&mut self) -> Option<Complaint> {
+        self.over.take()
+    }
+
+    /// Takes in what happened, and says it as people read it.
+    pub fn hear(&mut self, event: Event, palette: Palette) -> Vec<String> {
+        let good = palette.paint(Style::Good, "✓");
+        let bad = palette.paint(Style::Bad, "✗");
+        let warn = palette.paint(Style::Warning, "!");
+        match event {
+            Event::Joined { welcome, away_ms } => {
+                self.was_joined = true;
+                let what = match (away_ms, welcome.resumed) {
+                    (None, _) => format!("attached to {}", welcome.server),
+                    (Some(ms), true) => format!(
+                        "back after {}; work in flight goes on, nothing ran twice",
+                        table::micros(ms * 1000)
+                    ),
+                    (Some(ms), false) => format!(
+                        "back after {}, as a new session: only what arrives from now on runs here",
+                        table::micros(ms * 1000)
+                    ),
+                };
+                vec![format!("{good} {what}")]
+            }
+            Event::Claimed { wish, is_deployed } => {
+                self.held += 1;
+                self.was_held = true;
+                let waits = match is_deployed {
+                    true => "",
+                    false => "; it is not deployed there, and waits for a bridge that has it",
+                };
+                vec![format!(
+                    "{good} {} runs here ({}){waits}",
+                    palette.paint(Style::Bold, &wish.function),
+                    wish.rule
+                )]
+            }
+            Event::Refused {
+                wish,
+                refusal,
+                holder,
+            } => {
+                let said = format!("{} ({}): {}", wish.function, wish.rule, refusal.message);
+                self.refused.push(said.clone());
+                let mut lines = vec![format!("{bad} {said}")];
+                let hint = refusal.hint.or_else(|| {
+                    let holder = holder?;
+                    Some(format!("`--take-over` takes it from {}", holder.developer))
+                });
+                lines.extend(hint.map(|hint| format!("  hint: {hint}")));
+                self.over = self.all_refused();
+                lines
+            }
+            Event::Taken { wish, by, why } => {
+                self.held = self.held.saturating_sub(1);
+                let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+                vec![format!(
+                    "{warn} {} ({}) is not yours any more: {why}{by}; its invocations do not come here",
+                    wish.function, wish.rule
+                )]
+            }
+            Event::Broken { why } | Event::Unreachable { why } if !self.was_joined => {
+                self.over = Some(Complaint::new(Exit::Unreachable, why));
+                Vec::new()
+            }
+            Event::Broken { why } => {
+                self.held = 0;
+                vec![format!(
+                    "{warn} the connection is gone ({why}); coming back by itself, and the deployed code answers meanwhile"
+                )]
+            }
+            Event::Unreachable { .. } => Vec::new(),
+            Event::Lapsed { running, why } => vec![format!(
+                "{warn} {running} invocation(s) stopped here: {why}; they have failed where they came from"
+            )],
+            Event::Rejected(refusal) => {
+                let exit = match refusal.kind.as_str() {
+                    "BadAddress" => Exit::Usage,
+                    "NotFound" => Exit::NotFound,
+                    _ => Exit::Refused,
+                };
+                let mut complaint = Complaint::new(exit, refusal.message);
+                complaint.hint = refusal.hint;
+                self.over = Some(complaint);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The end of a session that never held anything, because everything it asked for was refused.
+    fn all_refused(&self) -> Option<Complaint> {
+        if self.was_held || self.refused.len() < self.asked {
+            return None;
+        }
+        let message = format!("nothing is yours to run: {}", self.refused.join("; "));
+        let complaint = Complaint::new(Exit::Refused, message);
+        Some(complaint.hint(
+            "`--take-over` takes it; `--when header:x-dev=NAME` takes only your own requests",
+        ))
+    }
+}
+
+/// What is typed while a session is attached.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// Only these functions.
+    Only(BTreeSet<Name>),
+    /// Not these.
+    Except(BTreeSet<Name>),
+    /// All of the folder.
+    Everything,
+    /// Something to say back.
+    Say(String),
+}
+
+impl Typed {
+    /// Reads a line; `None` for an empty one.
+    pub fn read(line: &str) -> Option<Typed> {
+        const FORMS: &str = "type `only NAMES`, `except NAMES` or `everything`, and Enter";
+        let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let names = rest.split([',', ' ']).filter(|name| !name.is_empty());
+        let names: Result<BTreeSet<Name>, _> = names.map(str::parse).collect();
+        Some(match (word, names) {
+            ("", _) => return None,
+            ("everything", _) => Typed::Everything,
+            ("only" | "except", Err(error)) => Typed::Say(error.to_string()),
+            ("only", Ok(names)) if !names.is_empty() => Typed::Only(names),
+            ("except", Ok(names)) if !names.is_empty() => Typed::Except(names),
+            _ => Typed::Say(FORMS.to_owned()),
+        })
+    }
+
+    /// Makes it so.
+    pub fn apply(self, wanted: &mut Wanted) {
+        match self {
+            Typed::Only(names) => {
+                wanted.only = names;
+                wanted.except.clear();
+            }
+            Typed::Except(names) => {
+                wanted.except = names;
+                wanted.only.clear();
+            }
+            Typed::Everything => {
+                wanted.only.clear();
+                wanted.except.clear();
+            }
+            Typed::Say(_) => {}
+        }
+    }
+}
+
+/// What stands behind the line of an invocation that came from there.
+pub fn about(about: &About) -> String {
+    let who = about.who.as_deref().unwrap_or("somebody");
+    let copy = if about.is_copy { ", a copy" } else { "" };
+    let offered = u64::try_from(about.offered.as_micros()).unwrap_or(u64::MAX);
+    format!(
+        "from {} ({}{copy}), offered in {}",
+        escape(who, ""),
+        about.rule,
+        table::micros(offered)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_changes_what_is_wanted() {
+        let read = |line| Typed::read(line).unwrap();
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        assert_eq!(read("only a,b"), Typed::Only(names(&["a", "b"])));
+        assert_eq!(read("  except a "), Typed::Except(names(&["a"])));
+        assert_eq!(read("everything"), Typed::Everything);
+        assert_eq!(Typed::read(" "), None);
+        for unclear in ["only", "what", "only ../x"] {
+            assert!(matches!(read(unclear), Typed::Say(_)), "{unclear}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The environment that deployed functions have, lent to the same functions here for as long as `dev` runs; it rests on no disk.
+
+use std::collections::BTreeMap;
+
+use model::FunctionId;
+use server::Workbench;
+
+use crate::api::{ApiError, Client};
+
+/// What was lent of one function's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Borrowed {
+    /// The function.
+    pub function: FunctionId,
+    /// Names of the variables.
+    pub names: Vec<String>,
+}
+
+/// Fetches what the deployed function has, and gives it to the one here. `None`: it is not deployed there.
+///
+/// # Errors
+/// The server does not say.
+pub async fn borrow(
+    api: &Client,
+    workbench: &Workbench,
+    function: &FunctionId,
+) -> Result<Option<Borrowed>, ApiError> {
+    let deployed = match api.function(function).await {
+        Ok(deployed) => deployed,
+        Err(error) if error.error_type() == Some("FunctionNotFound") => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(env) = deployed.settings.get("env") else {
+        return Ok(None);
+    };
+    let values = serde_json::from_value::<BTreeMap<String, String>>(env.value.clone());
+    let mut values = values.unwrap_or_default();
+    values.extend(api.env(function).await?.overrides);
+    let names = values.keys().cloned().collect();
+    workbench.lend_env(function, values).await;
+    let function = function.clone();
+    Ok(Some(Borrowed { function, names }))
+}
