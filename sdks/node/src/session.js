@@ -117,6 +117,8 @@ class Session {
 
   claimed(wish, { claim, deployed }) {
     wish.held = claim;
+    // Once: whoever takes it from us keeps it, whatever becomes of the connection.
+    wish.claim = { ...wish.claim, take_over: false };
     const rule = wish.claim.rule === "all" ? "" : ` (${wish.claim.rule})`;
     const waits = deployed === false ? "; nobody serves it there yet" : "";
     const what = wish.claim.mode === "observe" ? "copies of its invocations come here" : "its invocations run here";
