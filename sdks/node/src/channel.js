@@ -16,6 +16,8 @@ const RETRY_FIRST = 100;
 const RETRY_LAST = 4000;
 /** Milliseconds until a channel that refused us is asked again; only hosts ask again. */
 const RETRY_REFUSED = 60_000;
+/** Heartbeats without an answer after which the connection is taken for broken. */
+const MISSED = 3;
 /** The lease ends earlier here than at the channel, by this part of it. */
 const EARLIER = 0.02;
 
@@ -124,15 +126,20 @@ class Channel extends EventEmitter {
     this.leaseMs = (welcome.lease_ms ?? 5000) * (1 - EARLIER);
     this.wait = RETRY_FIRST;
     this.beats.clear();
-    this.timers.beat = setInterval(() => this.heartbeat(), welcome.heartbeat_ms ?? 1000);
+    this.timers.beat = setInterval(() => this.pulse(), welcome.heartbeat_ms ?? 1000);
     this.watchLease();
     this.emit("welcome", welcome, isResumed);
+  }
+
+  /** A connection on which nothing is answered is no connection: a new one may still resume what this one held. */
+  pulse() {
+    if (this.beats.size >= MISSED) this.cut("the channel does not answer");
+    else this.heartbeat();
   }
 
   /** @returns {number} the number that its answer will say */
   heartbeat() {
     this.beats.set(++this.beat, moment());
-    if (this.beats.size > 64) this.beats.delete(this.beats.keys().next().value);
     this.sendControl(KIND.Heartbeat, { n: this.beat });
     return this.beat;
   }

@@ -13,7 +13,8 @@ class Broker {
     Object.assign(this, { options, ports: new Map(), claims: [], next: 1, faults: [], frames: [], server: http.createServer() });
     const sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => (offered.has("bungee.live.1") ? "bungee.live.1" : false) });
     this.server.on("upgrade", (request, socket, head) => {
-      const { token } = this.options;
+      const { token, isDeaf } = this.options;
+      if (isDeaf) return void socket.destroy();
       if (request.url !== "/v1/live") return void socket.end("HTTP/1.1 404 Not Found\r\n\r\n");
       if (token && request.headers.authorization !== `Bearer ${token}`) {
         const body = JSON.stringify({ error: { type: "Unauthorized", message: "the token is not this server's", hint: "make one" } });

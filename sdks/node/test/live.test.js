@@ -196,6 +196,24 @@ for (const role of ["session", "host"]) {
   }));
 }
 
+test("a connection that only looks alive is replaced in time, and the same run goes on", inWorld({}, async (world) => {
+  const handler = world.host()(NAME, deployed);
+  let ran = 0;
+  let finish;
+  world.laptop()(NAME, () => new Promise((resolve) => {
+    ran++;
+    finish = () => resolve("laptop");
+  }));
+  await world.attached(NAME);
+  const running = handler({}, {});
+  await until("it runs", () => finish);
+  world.broker.portOf("session").isFrozen = true;
+  await until("it is back", () => !world.broker.portOf("session").isFrozen);
+  finish();
+  assert.equal(await running, "laptop");
+  assert.equal(ran, 1);
+}));
+
 test("an answer that was lost with the connection is sent again", inWorld({}, async (world) => {
   const { broker } = world;
   const handler = world.host()(NAME, deployed);
@@ -395,6 +413,7 @@ test("a frozen session ends by its own clock, before the channel gives it up", i
   const running = handler({}, {}).then(assert.fail, (error) => [error, Date.now()]);
   await until("it runs", () => world.broker.count(KIND.Go) === 1);
   // It hears nothing any more, and nobody hears it: only the leases end it.
+  world.broker.options.isDeaf = true;
   world.broker.portOf("session").isFrozen = true;
   const [error, lost] = await running;
   assert.equal(error.name, "LiveSessionLost");
