@@ -8,7 +8,7 @@ use crate::project;
 
 /// A copy of `sdks/node` with its packages, and of the samples and the example that it is tested with.
 fn node_wrapper() -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().expect("a folder can be made");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for folder in ["sdks/node", "spec/live", "examples/live"] {
         project::copy(&root.join(folder), &copy.path().join(folder));
@@ -30,7 +30,7 @@ fn run(copy: &TempDir, program: &str, arguments: &[&str]) {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BUNGEE_")) {
         command.env_remove(name);
     }
-    let output = command.output().unwrap();
+    let output = command.output().expect("the program is there");
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(
