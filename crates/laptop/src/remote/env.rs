@@ -30,12 +30,11 @@ pub async fn borrow(
         Err(error) if error.error_type() == Some("FunctionNotFound") => return Ok(None),
         Err(error) => return Err(error),
     };
-    let Some(env) = deployed.settings.get("env") else {
-        return Ok(None);
-    };
-    let values = serde_json::from_value::<BTreeMap<String, String>>(env.value.clone());
-    let mut values = values.unwrap_or_default();
-    values.extend(api.env(function).await?.overrides);
+    let variables = deployed.settings.into_iter().filter_map(|(name, set)| {
+        let name = name.strip_prefix("env.")?.to_owned();
+        Some((name, set.value.as_str()?.to_owned()))
+    });
+    let values: BTreeMap<String, String> = variables.collect();
     let names = values.keys().cloned().collect();
     workbench.lend_env(function, values).await;
     let function = function.clone();
