@@ -29,7 +29,7 @@ use crate::{
     reply::{ReplyBody, Streamed},
     serving::{Deployed, Serving},
     sockets::Relay,
-    tape::{Tape, Taped},
+    tape::{Tape, passed_on},
 };
 
 /// What every runtime can read and show to a handler; each has some more, and calls the rest broken.
@@ -352,7 +352,10 @@ impl Walk<'_> {
             let tape = Tape::of_web(recipe, &parts, &self.params);
             self.invocation.record_on(tape);
         }
-        let body = self.passed_on(body);
+        if !body.is_end_stream() {
+            self.broke = Some(body.broke());
+        }
+        let body = passed_on(body, self.invocation.tape());
         let lease = self.acquire().await?;
         let response = lease.send(Request::from_parts(parts, body)).await?;
         let (mut parts, answer) = response.into_parts();
@@ -363,22 +366,6 @@ impl Walk<'_> {
         BodyLimit::response(&app.limits).check_hint(&answer.size_hint())?;
         self.invocation.answers_with(parts.status, &parts.headers);
         Ok(Answered::Streamed(parts, answer))
-    }
-
-    /// The request's body as the handler gets it, kept aside if it is recorded.
-    fn passed_on(&mut self, body: RequestBody) -> Body {
-        let tape = self.invocation.tape();
-        if body.is_end_stream() {
-            if let Some(tape) = tape {
-                tape.asked_whole(&[]);
-            }
-            return Body::Empty;
-        }
-        self.broke = Some(body.broke());
-        match tape {
-            Some(tape) => Body::Stream(Box::pin(Taped::new(body, tape.reel()))),
-            None => Body::Stream(Box::pin(body)),
-        }
     }
 
     /// The handler switched protocols: the caller's connection follows, if it asked for that.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body as _, Frame, SizeHint};
 use model::{
     ErrorType, Failure, FunctionId, InvocationId, Kind, Params, TimeSpan, Timestamp, Trigger,
@@ -26,6 +26,7 @@ use crate::{
     marks::Marks,
     reply::Streamed,
     serving::{Deployed, Serving},
+    tape::{Tape, passed_on},
 };
 
 /// The body of a request from elsewhere, as it comes. Its failure becomes that of the invocation.
@@ -163,11 +164,18 @@ impl Stay<'_> {
         let body = self.body(body, limit);
         let body = if is_event {
             parts.headers.remove(CONTENT_LENGTH);
-            Body::from(whole(body).await?)
-        } else if body.is_end_stream() {
-            Body::Empty
+            let event = whole(body).await?;
+            if let Some(recipe) = &self.deployed.recipe {
+                self.invocation.record_on(Tape::of_event(recipe, &event));
+            }
+            Body::from(event)
         } else {
-            Body::Stream(Box::pin(body))
+            if let Some(recipe) = &self.deployed.recipe {
+                let params = forward::take_params(&mut parts.headers.clone());
+                let tape = Tape::of_web(recipe, &parts, &params);
+                self.invocation.record_on(tape);
+            }
+            passed_on(body, self.invocation.tape())
         };
         let lease = self.acquire().await?;
         let response = lease.send(Request::from_parts(parts, body)).await?;
@@ -191,6 +199,11 @@ impl Stay<'_> {
         let params: Params = forward::take_params(&mut parts.headers);
         parts.headers.remove(forward::INVOCATION_ID);
         let body = whole(self.body(body, limit)).await?;
+        if let Some(recipe) = &self.deployed.recipe {
+            let tape = Tape::of_web(recipe, &parts, &params);
+            tape.asked_whole(&body);
+            self.invocation.record_on(tape);
+        }
         let origin = function_url::Origin {
             id: self.marks.id,
             at: self.arrived,
@@ -259,17 +272,15 @@ impl Stay<'_> {
         });
         match answered {
             Ok(Answered::Whole(response)) => {
-                if !is_event {
-                    self.invocation.answers(response.status());
-                }
+                let head = (!is_event).then(|| (response.status(), response.headers()));
+                self.answers(head);
+                self.invocation.heard(response.body());
                 self.invocation.succeed();
                 Ok(response.map(|bytes| GuestAnswer(Source::Whole(Some(bytes)))))
             }
             Ok(Answered::Streamed(response)) => {
                 let (parts, answer) = response.into_parts();
-                if !is_event {
-                    self.invocation.answers(parts.status);
-                }
+                self.answers((!is_event).then_some((parts.status, &parts.headers)));
                 let streamed =
                     Streamed::answering(&parts, answer, self.invocation, limits, Some(self.broke));
                 let body = GuestAnswer(Source::Streamed(Box::new(streamed)));
@@ -282,6 +293,17 @@ impl Stay<'_> {
                 self.invocation.fail(&failure);
                 Err(failure)
             }
+        }
+    }
+}
+
+impl Stay<'_> {
+    /// The answer begins; that to an event has no head.
+    fn answers(&mut self, head: Option<(StatusCode, &HeaderMap)>) {
+        match (head, self.invocation.tape()) {
+            (Some((status, headers)), _) => self.invocation.answers_with(status, headers),
+            (None, Some(tape)) => tape.answered(None),
+            (None, None) => {}
         }
     }
 }

@@ -24,7 +24,7 @@ use model::{
 };
 use store::RecordingDraft;
 
-use crate::{bodies::RequestBody, forward};
+use crate::forward;
 
 /// Bytes that all tapes hold at once; what is beyond is kept cut, so that many uploads at once cost no more memory.
 const HELD_MAX: usize = 64 << 20;
@@ -62,7 +62,7 @@ impl Recipe {
 }
 
 /// The first bytes of something that passes.
-pub(crate) struct Reel {
+struct Reel {
     most: usize,
     held: Held,
     seen: Mutex<Seen>,
@@ -131,18 +131,12 @@ impl Drop for Reel {
 }
 
 /// A request's body that is kept aside as it passes.
-pub(crate) struct Taped {
-    body: RequestBody,
+struct Taped<B> {
+    body: B,
     reel: Arc<Reel>,
 }
 
-impl Taped {
-    pub(crate) fn new(body: RequestBody, reel: Arc<Reel>) -> Taped {
-        Taped { body, reel }
-    }
-}
-
-impl Body for Taped {
+impl<B: Body<Data = Bytes, Error = workers::BodyError> + Unpin> Body for Taped<B> {
     type Data = Bytes;
     type Error = workers::BodyError;
 
@@ -168,6 +162,25 @@ impl Body for Taped {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A request's body as the handler gets it, kept aside if there is a tape.
+pub(crate) fn passed_on<B>(body: B, tape: Option<&mut Tape>) -> workers::Body
+where
+    B: Body<Data = Bytes, Error = workers::BodyError> + Send + Unpin + 'static,
+{
+    match (body.is_end_stream(), tape) {
+        (true, Some(tape)) => {
+            tape.asked_whole(&[]);
+            workers::Body::Empty
+        }
+        (true, None) => workers::Body::Empty,
+        (false, Some(tape)) => workers::Body::Stream(Box::pin(Taped {
+            body,
+            reel: tape.request.clone(),
+        })),
+        (false, None) => workers::Body::Stream(Box::pin(body)),
     }
 }
 
@@ -197,7 +210,7 @@ type Answered = Option<(StatusCode, HeaderMap)>;
 const MADE_ANEW: [HeaderName; 3] = [forward::INVOCATION_ID, forward::TRACEPARENT, CONTENT_LENGTH];
 
 impl Tape {
-    /// Of a web request, whose body is to be seen by [`Tape::reel`].
+    /// Of a web request, whose body is to go through [`passed_on`].
     pub(crate) fn of_web(recipe: &Arc<Recipe>, parts: &request::Parts, params: &Params) -> Tape {
         let mut headers = parts.headers.clone();
         for name in MADE_ANEW.iter().chain([&forward::PARAMS]) {
@@ -227,11 +240,6 @@ impl Tape {
             answered: None,
             answer: Reel::new(recipe.answer_most, &recipe.held),
         }
-    }
-
-    /// Where the request's body goes as it passes.
-    pub(crate) fn reel(&self) -> Arc<Reel> {
-        self.request.clone()
     }
 
     /// All of the request's body.
