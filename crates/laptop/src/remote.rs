@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use live::{Attached, Channel, Hello, JoinError, Role, Terms, WebSocketChannel, Wish};
+use live::{Attached, Channel, Hello, JoinError, Role, Terms, WebSocketChannel};
 use model::{FunctionId, Name, Rule};
 use server::{Server, Workbench};
 use tokio::{
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
 pub use env::Borrowed;
-pub use live::{Event, Mode};
+pub use live::{Event, Holder, Mode, Refusal, Welcome, Wish};
 use runner::LocalRunner;
 pub use story::{About, Stories};
 

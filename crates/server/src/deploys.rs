@@ -55,6 +55,46 @@ pub(crate) struct Deploys {
     pub tasks: TaskTracker,
 }
 
+/// What changes are made with.
+pub(crate) struct Parts {
+    pub store: Store,
+    pub workers: Workers,
+    pub registry: Arc<Registry>,
+    pub data_dir: PathBuf,
+    pub limits: Arc<Limits>,
+    pub programs: Programs,
+    pub metrics: Arc<Metrics>,
+    pub grace: Duration,
+}
+
+/// Programs on PATH that run functions.
+pub(crate) struct Programs {
+    pub bun: Option<PathBuf>,
+    pub node: Option<PathBuf>,
+}
+
+impl Deploys {
+    /// Nothing is served yet.
+    pub(crate) fn new(parts: Parts) -> Deploys {
+        Deploys {
+            store: parts.store,
+            workers: parts.workers,
+            registry: parts.registry,
+            bundles: Bundles::new(parts.data_dir),
+            limits: parts.limits,
+            bun: parts.programs.bun,
+            node: parts.programs.node,
+            metrics: parts.metrics,
+            held: Held::default(),
+            lent: ArcSwap::default(),
+            changing: Mutex::new(()),
+            leaving: Leaving::default(),
+            grace: parts.grace,
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
 /// What a new version is made of.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

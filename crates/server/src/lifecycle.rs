@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use model::{Clock, LogLine};
 use store::{DataFolder, Store};
 use tokio::{
@@ -22,8 +21,7 @@ use crate::{
     Options, StartError, SystemClock, api,
     app::App,
     auth::Access,
-    bundles::Bundles,
-    deploys::{Deploys, Leaving},
+    deploys::{Deploys, Parts, Programs},
     door::Lines,
     health::{self, Health},
     journal::{Ended, Journal},
@@ -33,7 +31,6 @@ use crate::{
     logs::LogHub,
     metrics::Metrics,
     registry::Registry,
-    tape,
     workbench::Workbench,
 };
 
@@ -78,46 +75,32 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         .then(|| jsonl::line_files(data_dir.join("logs"), &limits))
         .unzip();
     let logs = Arc::new(LogHub::new(store.records(), files));
-    let bun = workers::find_program("bun", &options.path);
-    let node = workers::find_program("node", &options.path);
+    let programs = Programs::find(&options);
     let workers = Workers::start(workers::Options {
         run_dir: data_dir.join("run"),
         limits: limits.clone(),
         clock: clock.clone(),
         program: options.program.clone(),
-        bun: bun.clone(),
-        node: node.clone(),
+        bun: programs.bun.clone(),
+        node: programs.node.clone(),
         debuggers: doors.debuggers.clone(),
         logs: logs.clone(),
     })
     .map_err(StartError::Workers)?;
     let registry = Arc::new(Registry::new(options.home_project.clone()));
     let metrics = Arc::new(Metrics::new());
-    let deploys = Deploys {
+    let deploys = Deploys::new(Parts {
         store: store.clone(),
         workers: workers.clone(),
         registry: registry.clone(),
-        bundles: Bundles::new(data_dir.clone()),
+        data_dir: data_dir.clone(),
         limits: limits.clone(),
-        bun,
-        node,
+        programs,
         metrics: metrics.clone(),
-        held: tape::Held::default(),
-        lent: ArcSwap::default(),
-        changing: Mutex::new(()),
-        leaving: Leaving::default(),
         grace: options.grace,
-        tasks: TaskTracker::new(),
-    };
+    });
     deploys.load().await?;
-    let is_wide = wide(&options).is_some();
-    let (live, live_inbox) = Live::open(
-        registry.clone(),
-        &options.home_project,
-        is_wide,
-        options.live,
-    )
-    .await;
+    let (live, live_inbox) = Live::open(registry.clone(), &options).await;
     let app = Arc::new(App {
         live,
         logs: logs.clone(),
@@ -145,6 +128,16 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     Ok(server)
 }
 
+impl Programs {
+    /// Those of the options' path.
+    fn find(options: &Options) -> Programs {
+        Programs {
+            bun: workers::find_program("bun", &options.path),
+            node: workers::find_program("node", &options.path),
+        }
+    }
+}
+
 /// Who may do what; nobody could, from other machines, while there is no token.
 async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Access, StartError> {
     let tokens = store.tokens().await?;
@@ -162,7 +155,7 @@ async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Acc
 }
 
 /// An address that other machines reach.
-fn wide(options: &Options) -> Option<&SocketAddr> {
+pub(crate) fn wide(options: &Options) -> Option<&SocketAddr> {
     let mut listen = options.listen.iter();
     listen.find(|addr| !addr.ip().to_canonical().is_loopback())
 }

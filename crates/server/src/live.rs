@@ -12,10 +12,14 @@ use live::{
     Broker, Channel, ChannelSettings, Control, Credentials, Hello, Hosting, Inbox, Joined, Local,
     Mode, Policy, Refusal, Role, Serve,
 };
-use model::{Facts, FunctionId, Name, Trigger};
+use model::{Facts, FunctionId, Trigger};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::registry::{Registry, State};
+use crate::{
+    Options,
+    lifecycle::wide,
+    registry::{Registry, State},
+};
 
 pub(crate) use ask::Plan;
 pub(crate) use attach::is_channel;
@@ -39,15 +43,12 @@ pub(crate) struct Live {
 
 impl Live {
     /// The channel, with this server on it as the host of all its functions; and what it is told.
-    pub(crate) async fn open(
-        registry: Arc<Registry>,
-        home: &Name,
-        is_wide: bool,
-        allows: bool,
-    ) -> (Live, Inbox) {
+    pub(crate) async fn open(registry: Arc<Registry>, options: &Options) -> (Live, Inbox) {
+        let allows = options.live;
         let settings = ChannelSettings {
-            project: home.clone(),
-            is_wide,
+            project: options.home_project.clone(),
+            // Whoever asks local programs for tokens expects others, by way of a proxy.
+            is_wide: wide(options).is_some() || options.require_token,
             ..ChannelSettings::default()
         };
         let broker = Broker::new(settings, Arc::new(Rules { registry, allows }));

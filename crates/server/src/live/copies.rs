@@ -74,7 +74,7 @@ impl Copies {
                 let showing = show(app, claim, of, offer, go, body);
                 let showing = tokio::time::timeout(limit.duration(), showing);
                 // How it went is the observer's own affair.
-                drop(stopping.run_until_cancelled(showing).await);
+                let _how = stopping.run_until_cancelled(showing).await;
             });
         }
     }

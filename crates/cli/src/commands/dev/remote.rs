@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use laptop::{
     api::{Address, Client},
-    remote::{About, Event, Mode, Place, Wanted},
+    remote::{About, Event, Holder, Mode, Place, Refusal, Wanted, Welcome, Wish},
 };
 use model::{Name, Rule};
 
@@ -169,23 +169,11 @@ impl Standing {
     /// Takes in what happened, and says it as people read it.
     pub fn hear(&mut self, event: Event, palette: Palette) -> Vec<String> {
         let good = palette.paint(Style::Good, "✓");
-        let bad = palette.paint(Style::Bad, "✗");
         let warn = palette.paint(Style::Warning, "!");
         match event {
             Event::Joined { welcome, away_ms } => {
                 self.was_joined = true;
-                let what = match (away_ms, welcome.resumed) {
-                    (None, _) => format!("attached to {}", welcome.server),
-                    (Some(ms), true) => format!(
-                        "back after {}; work in flight goes on, nothing ran twice",
-                        table::micros(ms * 1000)
-                    ),
-                    (Some(ms), false) => format!(
-                        "back after {}, as a new session: only what arrives from now on runs here",
-                        table::micros(ms * 1000)
-                    ),
-                };
-                vec![format!("{good} {what}")]
+                vec![format!("{good} {}", joined(&welcome, away_ms))]
             }
             Event::Claimed { wish, is_deployed } => {
                 self.held += 1;
@@ -194,9 +182,9 @@ impl Standing {
                     true => "",
                     false => "; it is not deployed there, and waits for a bridge that has it",
                 };
+                let function = palette.paint(Style::Bold, &wish.function);
                 vec![format!(
-                    "{good} {} runs here ({}){waits}",
-                    palette.paint(Style::Bold, &wish.function),
+                    "{good} {function} runs here ({}){waits}",
                     wish.rule
                 )]
             }
@@ -204,24 +192,15 @@ impl Standing {
                 wish,
                 refusal,
                 holder,
-            } => {
-                let said = format!("{} ({}): {}", wish.function, wish.rule, refusal.message);
-                self.refused.push(said.clone());
-                let mut lines = vec![format!("{bad} {said}")];
-                let hint = refusal.hint.or_else(|| {
-                    let holder = holder?;
-                    Some(format!("`--take-over` takes it from {}", holder.developer))
-                });
-                lines.extend(hint.map(|hint| format!("  hint: {hint}")));
-                self.over = self.all_refused();
-                lines
-            }
+            } => self.refused(&wish, refusal, holder, palette),
             Event::Taken { wish, by, why } => {
                 self.held = self.held.saturating_sub(1);
-                let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+                let by = by.map_or_else(String::new, |by| format!(" by {}", escape(&by, "")));
                 vec![format!(
-                    "{warn} {} ({}) is not yours any more: {why}{by}; its invocations do not come here",
-                    wish.function, wish.rule
+                    "{warn} {} ({}) is not yours any more: {}{by}; its invocations do not come here",
+                    wish.function,
+                    wish.rule,
+                    escape(&why, "")
                 )]
             }
             Event::Broken { why } | Event::Unreachable { why } if !self.was_joined => {
@@ -231,7 +210,8 @@ impl Standing {
             Event::Broken { why } => {
                 self.held = 0;
                 vec![format!(
-                    "{warn} the connection is gone ({why}); coming back by itself, and the deployed code answers meanwhile"
+                    "{warn} the connection is gone ({}); coming back by itself, and the deployed code answers meanwhile",
+                    escape(&why, "")
                 )]
             }
             Event::Unreachable { .. } => Vec::new(),
@@ -239,17 +219,31 @@ impl Standing {
                 "{warn} {running} invocation(s) stopped here: {why}; they have failed where they came from"
             )],
             Event::Rejected(refusal) => {
-                let exit = match refusal.kind.as_str() {
-                    "BadAddress" => Exit::Usage,
-                    "NotFound" => Exit::NotFound,
-                    _ => Exit::Refused,
-                };
-                let mut complaint = Complaint::new(exit, refusal.message);
-                complaint.hint = refusal.hint;
-                self.over = Some(complaint);
+                self.over = Some(rejected(refusal));
                 Vec::new()
             }
         }
+    }
+
+    fn refused(
+        &mut self,
+        wish: &Wish,
+        refusal: Refusal,
+        holder: Option<Holder>,
+        palette: Palette,
+    ) -> Vec<String> {
+        let bad = palette.paint(Style::Bad, "✗");
+        let message = escape(&refusal.message, "");
+        let said = format!("{} ({}): {message}", wish.function, wish.rule);
+        let mut lines = vec![format!("{bad} {said}")];
+        self.refused.push(said);
+        let hint = refusal.hint.or_else(|| {
+            let holder = holder?;
+            Some(format!("`--take-over` takes it from {}", holder.developer))
+        });
+        lines.extend(hint.map(|hint| format!("  hint: {}", escape(&hint, ""))));
+        self.over = self.all_refused();
+        lines
     }
 
     /// The end of a session that never held anything, because everything it asked for was refused.
@@ -262,6 +256,36 @@ impl Standing {
         Some(complaint.hint(
             "`--take-over` takes it; `--when header:x-dev=NAME` takes only your own requests",
         ))
+    }
+}
+
+/// How a session came to be on the channel.
+fn joined(welcome: &Welcome, away_ms: Option<u64>) -> String {
+    let away = |ms: u64| table::micros(ms.saturating_mul(1000));
+    match (away_ms, welcome.resumed) {
+        (None, _) => format!("attached to {}", escape(&welcome.server, "")),
+        (Some(ms), true) => format!(
+            "back after {}; work in flight goes on, nothing ran twice",
+            away(ms)
+        ),
+        (Some(ms), false) => format!(
+            "back after {}, as a new session: only what arrives from now on runs here",
+            away(ms)
+        ),
+    }
+}
+
+/// Why the channel will not have this session.
+fn rejected(refusal: Refusal) -> Complaint {
+    let exit = match refusal.kind.as_str() {
+        "BadAddress" => Exit::Usage,
+        "NotFound" => Exit::NotFound,
+        _ => Exit::Refused,
+    };
+    let complaint = Complaint::new(exit, refusal.message);
+    match refusal.hint {
+        Some(hint) => complaint.hint(hint),
+        None => complaint,
     }
 }
 
