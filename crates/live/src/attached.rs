@@ -22,13 +22,24 @@ use crate::{
     flow::CHUNK,
     frame::Frame,
     host::Key,
-    message::{Claim, Control, Fatal, Heartbeat, Hello, Holder, Mode, Refusal, Release, Welcome},
+    message::{
+        Claim, Control, Fatal, Heartbeat, Hello, Holder, Mode, Refusal, Refused, Release, Welcome,
+    },
     session::{Asked, Session},
     work::{Answer, Go, Lines, Offer},
 };
 
 /// Between looks at what time alone asks for.
 const TICK: Duration = Duration::from_millis(25);
+
+/// The same, while nothing runs.
+const IDLE_TICK: Duration = Duration::from_millis(200);
+
+/// An earlier session of the same developer may hold a claim for as long as its lease runs: so long it is asked for again.
+const OWN_WAIT: u64 = 6000;
+
+/// Between such questions.
+const OWN_PAUSE: u64 = 400;
 
 /// The first pause before joining again, doubled each time …
 const PAUSE: Duration = Duration::from_millis(100);
@@ -173,6 +184,8 @@ struct Inner {
     mails: HashMap<Key, Mail>,
     wishes: BTreeMap<Wish, Held>,
     next_reference: u64,
+    /// When this stay began.
+    joined_at: u64,
     /// No more is accepted.
     is_leaving: bool,
 }
@@ -186,6 +199,8 @@ struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Claiming {
     New,
+    /// Not before this moment.
+    Later(u64),
     Asked(u64),
     Holds(u64),
     /// Refused or taken.
@@ -280,6 +295,12 @@ impl Attached {
                 () = leaving.cancelled() => return self.lapse("the session ends").await,
             };
             let why = match joined {
+                // What ran was stopped here, so nobody may wait for it there any longer.
+                Ok(Ok(joined)) if joined.welcome.resumed && lease_end == 0 => {
+                    joined.leave("its lease ran out").await;
+                    resume = None;
+                    continue;
+                }
                 Ok(Ok(joined)) => {
                     pause = PAUSE;
                     resume = Some(joined.welcome.key.clone());
@@ -398,7 +419,7 @@ impl Attached {
             }
             let frame = tokio::select! {
                 frame = joined.inbox.recv() => frame,
-                () = sleep(TICK) => { self.step(Session::tick); continue }
+                () = sleep(self.patience()) => { self.step(Session::tick); self.claim(); continue }
                 () = self.0.changed.notified() => { self.claim(); continue }
                 () = leaving.cancelled(), if leave_by.is_none() => {
                     leave_by = Some(now + u64::try_from(grace.as_millis()).unwrap_or(0));
@@ -425,14 +446,22 @@ impl Attached {
         }
     }
 
+    /// Between looks at what time alone asks for.
+    fn patience(&self) -> Duration {
+        match self.lock().machine.is_idle() {
+            true => IDLE_TICK,
+            false => TICK,
+        }
+    }
+
     fn begin(&self, welcome: &Welcome, outbox: Outbox) {
         let mut inner = self.lock();
         inner.outbox = Some(outbox);
+        inner.joined_at = ticks();
         for held in inner.wishes.values_mut() {
             match held.state {
                 Claiming::Holds(claim) if welcome.resumed && welcome.claims.contains(&claim) => {}
-                Claiming::Lost => {}
-                Claiming::New => {}
+                Claiming::Lost | Claiming::New | Claiming::Later(_) => {}
                 Claiming::Asked(_) | Claiming::Holds(_) => {
                     held.terms.take_over = false;
                     held.state = Claiming::New;
@@ -462,8 +491,10 @@ impl Attached {
             return;
         };
         for (wish, held) in wishes {
-            if held.state != Claiming::New {
-                continue;
+            match held.state {
+                Claiming::New => {}
+                Claiming::Later(at) if at <= ticks() => {}
+                _ => continue,
             }
             *next_reference += 1;
             held.state = Claiming::Asked(*next_reference);
@@ -538,6 +569,10 @@ impl Attached {
                     self.lock().send(Control::Release(Release { claim }).into());
                 }
             }
+            Ok(Control::Refused(refused)) if self.is_own(&refused) => {
+                let later = Claiming::Later(ticks() + OWN_PAUSE);
+                self.settled(refused.reference, later);
+            }
             Ok(Control::Refused(refused)) => {
                 if let Some(wish) = self.settled(refused.reference, Claiming::Lost) {
                     self.tell(Event::Refused {
@@ -559,6 +594,13 @@ impl Attached {
             Ok(_) | Err(_) => {}
         }
         Heard::Nothing
+    }
+
+    /// Whether what refuses is an earlier session of the same developer, whose lease may still run.
+    fn is_own(&self, refused: &Refused) -> bool {
+        let holder = refused.holder.as_ref().map(|holder| &holder.developer);
+        let is_own = holder.is_some() && holder == self.0.hello.developer.as_ref();
+        is_own && ticks() < self.lock().joined_at + OWN_WAIT
     }
 
     /// The wish that this question was about, in its new state.

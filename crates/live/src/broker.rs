@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,9 @@ pub const QUEUE_MAX: usize = 64 << 20;
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Who looks so many milliseconds late was asleep, and heard nobody meanwhile.
+const SLEPT: u64 = 1000;
+
 /// Ports are found in so many tables, so that one that comes or goes copies only a small one.
 const SHARDS: usize = 64;
 
@@ -43,6 +46,8 @@ struct Shared {
     queue_max: usize,
     /// Where the milliseconds of the claims count from.
     began: Instant,
+    /// When leases were looked at last.
+    looked_at: AtomicU64,
 }
 
 /// One connection as the broker sees it.
@@ -87,6 +92,7 @@ impl Broker {
             shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
             queue_max,
             began: Instant::now(),
+            looked_at: AtomicU64::new(0),
         }))
     }
 
@@ -118,7 +124,12 @@ impl Broker {
     /// Ends those whose lease ran out.
     pub fn tick(&self) {
         let mut claims = self.claims();
-        let turn = claims.tick(self.now_ms());
+        let now = self.now_ms();
+        let slept = now.saturating_sub(self.0.looked_at.swap(now, Ordering::Relaxed));
+        if slept > SLEPT {
+            claims.forgive(slept);
+        }
+        let turn = claims.tick(now);
         self.apply(&mut claims, turn);
     }
 

@@ -186,22 +186,19 @@ impl http_body::Body for SessionAnswer {
 /// Sends a request's body as the session takes it.
 async fn feed(body: Body, sender: Sender) -> Result<(), Failure> {
     let mut body = pin!(body);
-    loop {
-        let is_last = body.is_end_stream();
-        let frame = match is_last {
-            true => None,
-            false => body.frame().await,
-        };
-        let Some(frame) = frame else {
-            sender.send(Bytes::new(), true).await;
-            return Ok(());
-        };
+    while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| error.0)?;
         // Trailers do not cross.
         if let Ok(bytes) = frame.into_data() {
-            sender.send(bytes, false).await;
+            let is_last = body.is_end_stream();
+            sender.send(bytes, is_last).await;
+            if is_last {
+                return Ok(());
+            }
         }
     }
+    sender.send(Bytes::new(), true).await;
+    Ok(())
 }
 
 fn broke_rules() -> Failure {
