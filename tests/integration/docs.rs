@@ -109,8 +109,10 @@ fn script(blocks: &[Block]) -> String {
                         let wait = if is_dev { "watching" } else { "started" };
                         script.push_str(&format!("{wait}\n"));
                     }
-                    if line.starts_with("kill %") {
-                        script.push_str("wait || true\n");
+                    if let Some(job) = line.strip_prefix("kill ")
+                        && job.starts_with('%')
+                    {
+                        script.push_str(&format!("wait {job} || true\n"));
                         is_dev = false;
                     }
                 }
@@ -235,6 +237,11 @@ fn every_command_of_configuration_works() {
 #[test]
 fn every_command_of_deployment_works() {
     runs("deployment.md");
+}
+
+#[test]
+fn every_command_of_live_works() {
+    runs("live.md");
 }
 
 #[test]

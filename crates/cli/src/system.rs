@@ -98,6 +98,14 @@ pub fn typed() -> tokio::sync::mpsc::Receiver<String> {
     lines
 }
 
+/// Whether a flag was typed, and does not merely stand in the environment.
+pub fn is_typed(flag: &str) -> bool {
+    env::args().any(|word| {
+        let rest = word.strip_prefix(flag);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
+}
+
 /// The signals that ask for an end, from the moment this is made.
 #[derive(Debug)]
 pub struct Signals {

@@ -59,8 +59,8 @@ impl Dev {
         let mut signals = serve::listen_for_signals()?;
         let place = self.remote.place(door)?;
         let is_explicit = !self.listen.is_empty();
-        // Attached, it has nothing to listen for unless it is asked to.
-        let listen = match place.is_some() && !is_explicit {
+        // Attached, it has nothing to listen for unless that is typed: the environment speaks of servers.
+        let listen = match place.is_some() && !system::is_typed("--listen") {
             true => Vec::new(),
             false => serve::listen_or_default(self.listen),
         };

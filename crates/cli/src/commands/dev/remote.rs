@@ -166,6 +166,11 @@ impl Standing {
         self.over.take()
     }
 
+    /// Whether it is known what became of all that was asked for at first.
+    pub fn is_settled(&self) -> bool {
+        self.over.is_some() || (self.was_joined && self.held + self.refused.len() >= self.asked)
+    }
+
     /// Takes in what happened, and says it as people read it.
     pub fn hear(&mut self, event: Event, palette: Palette) -> Vec<String> {
         let good = palette.paint(Style::Good, "✓");

@@ -1,6 +1,8 @@
 //! What `dev` tells on the terminal: deployments, invocations and what they logged, each as it happens.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, pin::pin, sync::Arc};
+use std::{
+    collections::BTreeSet, net::SocketAddr, path::Path, pin::pin, sync::Arc, time::Duration,
+};
 
 use laptop::{
     dev::{self, Event},
@@ -23,6 +25,9 @@ use crate::{
     output::{Palette, Style, escape, stderr_line},
     system, table,
 };
+
+/// How long the welcome waits for what becomes of a session's claims.
+const SETTLE_WAIT: Duration = Duration::from_secs(10);
 
 /// Where everything is, as `--json` shows it.
 #[derive(Serialize)]
@@ -162,8 +167,9 @@ impl<'a> Terminal<'a> {
                 name: function.name.clone(),
             });
         }
+        self.settle(sources).await;
         let attached = match self.remote.is_some() {
-            true => format!(", attaching to {}", self.place),
+            true => format!(", attached to {}", self.place),
             false => String::new(),
         };
         self.note(&format!(
@@ -188,6 +194,24 @@ impl<'a> Terminal<'a> {
         Ok(())
     }
 
+    /// Waits a moment for what becomes of the session's claims, so that whoever reads on may call at once.
+    async fn settle(&mut self, sources: &mut Sources) {
+        let Some(live) = &mut sources.live else {
+            return;
+        };
+        let settling = async {
+            while !self.standing.is_settled() {
+                let Some(event) = live.recv().await else {
+                    return;
+                };
+                let lines = self.standing.hear(event, self.palette);
+                lines.iter().for_each(|line| self.note(line));
+            }
+        };
+        // Whoever takes longer is told of later.
+        let _in_time = tokio::time::timeout(SETTLE_WAIT, settling).await;
+    }
+
     /// Until the first signal, or until the session that is attached ends by itself: then why.
     /// What a function logged comes before its end, if both are there.
     pub async fn watch(
@@ -196,6 +220,9 @@ impl<'a> Terminal<'a> {
         signals: &mut system::Signals,
     ) -> Option<Complaint> {
         loop {
+            if let Some(complaint) = self.standing.over() {
+                return Some(complaint);
+            }
             let live = async {
                 match &mut sources.live {
                     Some(live) => live.recv().await,
@@ -208,9 +235,6 @@ impl<'a> Terminal<'a> {
                 Some(event) = sources.events.recv() => self.event(event),
                 Some(event) = live => {
                     self.standing.hear(event, self.palette).iter().for_each(|line| self.note(line));
-                    if let Some(complaint) = self.standing.over() {
-                        return Some(complaint);
-                    }
                 }
                 Some(line) = next_of(&mut sources.typed) => self.typed(&line),
                 line = sources.lines.recv() => self.log(line),
