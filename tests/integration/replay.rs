@@ -198,6 +198,26 @@ fn a_recording_of_another_server_runs_here() {
 }
 
 #[test]
+fn what_ran_live_is_recorded_on_the_laptop_too() {
+    let server = recorded("echo", |f| {
+        f.bun().web("export default () => new Response('deployed')")
+    });
+    let laptop = House::dev()
+        .function("echo", |f| f.bun().web(ECHO).setting("record = 'all'"))
+        .flag(format!("--remote=http://{}", server.address))
+        .start();
+    until("the laptop is attached", || {
+        laptop.said().contains("runs here")
+    });
+    let first = server.post("/functions/echo/a", "text");
+    assert_eq!(first.status, 201, "it ran on the laptop");
+    let id = id_of(&laptop, "echo");
+    assert_eq!(first.header("x-invocation-id"), Some(id.as_str()));
+    let again = result(&laptop.cli(&["replay", &id]).ok());
+    assert_eq!(again["bytes"], first.json()["bytes"]);
+}
+
+#[test]
 fn everything_is_recorded_where_all_is_asked_for() {
     let house = House::serve()
         .function("picky", |f| f.event(PICKY).setting("record = 'all'"))

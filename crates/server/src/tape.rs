@@ -76,6 +76,8 @@ struct Seen {
     is_full: bool,
     /// It passed to its end.
     is_whole: bool,
+    /// How long it is, where that was announced: nobody asks for more then, and so never hears of the end.
+    announced: Option<u64>,
 }
 
 impl Reel {
@@ -91,6 +93,7 @@ impl Reel {
     fn push(&self, data: &[u8]) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.size += data.len() as u64;
+        seen.is_whole |= seen.announced == Some(seen.size);
         if seen.is_full {
             return;
         }
@@ -103,6 +106,12 @@ impl Reel {
         }
         seen.kept.extend_from_slice(part);
         seen.is_full = part.len() < data.len();
+    }
+
+    /// It will be so long.
+    fn announced(&self, size: u64) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.announced = Some(size);
     }
 
     /// It has passed to its end.
@@ -222,7 +231,12 @@ impl Tape {
             headers,
             params: params.clone(),
         };
-        Tape::new(recipe, asked)
+        let tape = Tape::new(recipe, asked);
+        let length = parts.headers.get(CONTENT_LENGTH);
+        if let Some(size) = length.and_then(|length| length.to_str().ok()?.parse().ok()) {
+            tape.request.announced(size);
+        }
+        tape
     }
 
     /// Of an event.
@@ -381,6 +395,17 @@ mod tests {
         let payload = reel.payload(&Redaction::new(&[]), &mut BTreeSet::new());
         assert_eq!((payload.text, payload.size, payload.cut), (None, 4, true));
         assert_eq!(held.0.load(Relaxed), HELD_MAX - 2);
+    }
+
+    #[test]
+    fn a_body_of_announced_length_needs_no_end() {
+        let reel = Reel::new(100, &Held::default());
+        reel.announced(3);
+        reel.push(b"ab");
+        assert!(reel.payload(&Redaction::new(&[]), &mut BTreeSet::new()).cut);
+        reel.push(b"c");
+        let payload = reel.payload(&Redaction::new(&[]), &mut BTreeSet::new());
+        assert_eq!(payload.whole().unwrap(), b"abc");
     }
 
     #[test]
