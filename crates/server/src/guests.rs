@@ -38,8 +38,10 @@ pub struct Guest {
     pub id: InvocationId,
     /// Where it came from.
     pub trigger: Trigger,
-    /// What a worker there would get. With `x-bungee-trigger` it is an event, whose body is the JSON; else the web request.
+    /// What a worker there would get.
     pub request: Request<GuestBody>,
+    /// Whether that is an event, whose body is the JSON, and not a web request.
+    pub is_event: bool,
     /// What is left of its time. It holds instead of our own version's `timeout`.
     pub deadline: TimeSpan,
 }
@@ -66,7 +68,7 @@ pub(crate) async fn run(
     let marks = Marks::brought(guest.id, arrived, parts.headers.get(forward::TRACEPARENT));
     let deployed = serving.choose(None, marks.id)?;
     let kind = deployed.version.kind;
-    let is_event = parts.headers.contains_key(forward::TRIGGER);
+    let is_event = guest.is_event;
     let asked = (!is_event).then(|| (parts.method.clone(), parts.uri.clone()));
     let journal = app.journal.clone();
     let invocation = Invocation::begin(

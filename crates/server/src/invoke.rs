@@ -156,7 +156,8 @@ struct Carrier<'a> {
 
 impl Carrier<'_> {
     async fn carry(&mut self, work: Work) -> Result<Answer, Failure> {
-        let lease = self.acquire().await?;
+        let is_web = matches!(work, Work::Web { .. });
+        let lease = self.acquire(is_web).await?;
         self.worker = lease.worker();
         match work {
             Work::Event(event) => self.event(lease, event).await,
@@ -169,7 +170,7 @@ impl Carrier<'_> {
     }
 
     /// Which developer it is for, if it is for one. Whoever names an alias or a version means that.
-    fn plan(&self) -> Option<Box<Plan>> {
+    fn plan(&self, is_web: bool) -> Option<Box<Plan>> {
         let Carrier { app, marks, .. } = self;
         if app.live.is_quiet() || self.is_pinned || marks.alias.is_some() {
             return None;
@@ -179,11 +180,13 @@ impl Carrier<'_> {
             http: None,
         };
         let function = &self.deployed.version.function;
-        app.live.plan(function, &facts, self.trigger)
+        let mut plan = app.live.plan(function, &facts, self.trigger)?;
+        plan.is_web = is_web;
+        Some(plan)
     }
 
-    async fn acquire(&mut self) -> Result<Lease, Failure> {
-        let plan = self.plan();
+    async fn acquire(&mut self, is_web: bool) -> Result<Lease, Failure> {
+        let plan = self.plan(is_web);
         let Carrier {
             app,
             deployed,

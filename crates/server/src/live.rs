@@ -121,6 +121,7 @@ impl Live {
             taker,
             observers,
             trigger,
+            is_web: false,
             request: None,
             size: None,
             who: None,

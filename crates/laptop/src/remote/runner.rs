@@ -16,6 +16,9 @@ use server::{Guest, Workbench};
 
 use super::story::{Stories, Story};
 
+/// Says of a request that it is an event, where the offer did not.
+const TRIGGER: &str = "x-bungee-trigger";
+
 /// Runs what is offered on the folder's own versions.
 pub struct LocalRunner {
     workbench: Workbench,
@@ -61,11 +64,16 @@ async fn carry(workbench: &Workbench, work: Work) -> Result<(), Failure> {
     let function = function_of(&offer).map_err(wrong)?;
     let trigger: Trigger = offer.trigger.parse().unwrap_or(Trigger::Http);
     let deadline = TimeSpan(go.deadline_ms);
+    let is_event = match offer.kind.as_deref() {
+        Some(kind) => kind != "web",
+        None => go.headers.iter().any(|(name, _)| name == TRIGGER),
+    };
     let request = request(&go, body).map_err(wrong)?;
     let guest = Guest {
         id: key.of.id,
         trigger,
         request,
+        is_event,
         deadline,
     };
     let response = workbench.run(&function, guest).await?;

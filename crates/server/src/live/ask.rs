@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub observers: Vec<Present>,
     /// Where it came from.
     pub trigger: Trigger,
+    /// Whether it is a web request, as it was sent.
+    pub is_web: bool,
     /// Method, path and query, for web requests.
     pub request: Option<(String, String)>,
     /// Bytes of its payload, if known.
@@ -34,6 +36,7 @@ impl Plan {
     pub(crate) fn of_request(mut self: Box<Plan>, parts: &Parts, who: Option<String>) -> Box<Plan> {
         let path = parts.uri.path_and_query();
         let path = path.map_or("/", |path| path.as_str());
+        self.is_web = true;
         self.request = Some((parts.method.as_str().to_owned(), path.to_owned()));
         let length = parts.headers.get(CONTENT_LENGTH);
         self.size = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -74,7 +77,6 @@ impl Plan {
                     id: marks.id,
                     deployed: deployed.clone(),
                     limit,
-                    is_event: self.is_event(deployed),
                 }));
                 invocation.taken(&lease);
                 Some(lease)
@@ -113,7 +115,6 @@ impl Plan {
             of,
             offers: offers.collect(),
             limit,
-            is_event: self.is_event(deployed),
         };
         Lease::Observed(Box::new(Observed { lease, copies }))
     }
@@ -149,7 +150,7 @@ impl Plan {
 
     /// Whether what is sent is an event, and not what a caller sent.
     fn is_event(&self, deployed: &Deployed) -> bool {
-        deployed.version.kind == Kind::Event || self.trigger != Trigger::Http
+        deployed.version.kind == Kind::Event || !self.is_web
     }
 }
 

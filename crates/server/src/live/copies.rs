@@ -33,15 +33,13 @@ pub(crate) struct Copies {
     pub offers: Vec<(Present, Offer)>,
     /// How long they may run.
     pub limit: TimeSpan,
-    /// Whether the request is an event, and not what a caller sent.
-    pub is_event: bool,
 }
 
 impl Observed {
     /// Runs the invocation as its place does; the copies go out once its request has passed whole.
     pub(crate) async fn send(self, request: Request<Body>) -> Result<Response<Answer>, Failure> {
         let (parts, body) = request.into_parts();
-        let go = to_go(&parts, &body, self.copies.limit, self.copies.is_event);
+        let go = to_go(&parts, &body, self.copies.limit);
         let body = match body {
             Body::Empty => {
                 self.copies.send(go, Bytes::new());

@@ -17,7 +17,6 @@ use model::{ErrorType, Failure, InvocationId, TimeSpan};
 use tokio::time::{Sleep, sleep};
 
 use crate::{
-    forward,
     invoker::{Answer, Body},
     serving::Deployed,
 };
@@ -34,8 +33,6 @@ pub(crate) struct SessionLease {
     pub deployed: Arc<Deployed>,
     /// How long it may run.
     pub limit: TimeSpan,
-    /// Whether the request is an event, and not what a caller sent.
-    pub is_event: bool,
 }
 
 /// A future that sends a request's body.
@@ -45,7 +42,7 @@ impl SessionLease {
     /// Commits, and waits for the head of the answer.
     pub(crate) async fn send(self, request: Request<Body>) -> Result<Response<Answer>, Failure> {
         let (parts, body) = request.into_parts();
-        let mut go = to_go(&parts, &body, self.limit, self.is_event);
+        let mut go = to_go(&parts, &body, self.limit);
         go.hold = self.claim.hold_deadline;
         let running = match self.accepted.go(&go) {
             Ok(running) => running,
@@ -209,16 +206,12 @@ fn broke_rules() -> Failure {
 }
 
 /// A request as it is said with *go*.
-pub(crate) fn to_go(parts: &Parts, body: &Body, limit: TimeSpan, is_event: bool) -> Go {
+pub(crate) fn to_go(parts: &Parts, body: &Body, limit: TimeSpan) -> Go {
     let path = parts.uri.path_and_query();
-    let mut headers = to_pairs(&parts.headers);
-    if is_event && !parts.headers.contains_key(forward::TRIGGER) {
-        headers.push((forward::TRIGGER.as_str().to_owned(), "http".to_owned()));
-    }
     Go {
         method: parts.method.as_str().to_owned(),
         uri: path.map_or("/", |path| path.as_str()).to_owned(),
-        headers,
+        headers: to_pairs(&parts.headers),
         deadline_ms: limit.0,
         hold: false,
         body: !matches!(body, Body::Empty),
