@@ -2,6 +2,7 @@
 //! The code, its pool and its watcher are those of `dev`; the channel and the protocol those of the room `live`.
 
 pub(crate) mod env;
+mod far;
 mod runner;
 mod story;
 
@@ -12,7 +13,7 @@ use std::{
 };
 
 use live::{Attached, Channel, Hello, JoinError, Role, Terms, WebSocketChannel};
-use model::{FunctionId, Name, Rule};
+use model::{FunctionId, LogLine, Name, Rule};
 use server::{Server, Workbench};
 use tokio::{
     sync::{mpsc, watch},
@@ -91,7 +92,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Attaches, for the functions that `ready` says have code here.
+    /// Attaches, for the functions that `ready` says have code here. What their deployed code logs goes to `far`.
     ///
     /// # Errors
     /// The URL is none of a channel.
@@ -101,16 +102,20 @@ impl Remote {
         wanted: Wanted,
         ready: watch::Receiver<BTreeSet<FunctionId>>,
         events: mpsc::UnboundedSender<Event>,
+        far: mpsc::UnboundedSender<LogLine>,
     ) -> Result<Remote, JoinError> {
         let channel = WebSocketChannel::new(&place.url, place.token.as_deref())?;
-        Ok(Remote::over(
-            Arc::new(channel),
-            place,
-            server,
-            wanted,
-            ready,
-            events,
-        ))
+        let channel = Arc::new(channel);
+        let mut remote = Remote::over(channel, place, server, wanted, ready, events);
+        if let Some(api) = place.api.clone() {
+            let (wants, ready) = (remote.wanted.subscribe(), remote.ready.clone());
+            let following = far::follow(api, wants, ready, remote.stories.clone(), far);
+            let left = remote.leaving.clone();
+            remote.tasks.spawn(async move {
+                left.run_until_cancelled(following).await;
+            });
+        }
+        Ok(remote)
     }
 
     fn over(

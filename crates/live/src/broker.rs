@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Bytes that wait for one port at most; one that reads more slowly than others write to it is cut off.
-pub const QUEUE_MAX: usize = 64 << 20;
+pub const QUEUE_MAX: usize = 256 << 20;
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -98,7 +98,16 @@ impl Broker {
 
     /// A new connection; its first frame has to be a `Hello`.
     pub fn connect(&self, who: Credentials) -> Port {
-        let (feed, inbox) = queue(self.0.queue_max);
+        self.connect_within(who, self.0.queue_max)
+    }
+
+    /// The same, for whoever reads within this process and must not be cut off.
+    pub(crate) fn connect_unlimited(&self, who: Credentials) -> Port {
+        self.connect_within(who, usize::MAX / 2)
+    }
+
+    fn connect_within(&self, who: Credentials, queue_max: usize) -> Port {
+        let (feed, inbox) = queue(queue_max);
         let line = Arc::new(Line {
             who,
             feed,

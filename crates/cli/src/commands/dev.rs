@@ -97,16 +97,12 @@ impl Dev {
             ends: dev.server().ended(),
             lines: dev.server().logs(),
             live: None,
+            far: None,
             typed: None,
         };
         if let Some(place) = &place {
-            let (sender, live) = unbounded_channel();
-            let (wanted, ready) = (self.remote.wanted(), dev.ready());
-            let attached =
-                laptop::remote::Remote::attach(place, dev.server(), wanted, ready, sender);
-            let attached = attached.map_err(|error| Complaint::usage(error.to_string()))?;
-            terminal.attach(attached, place);
-            (sources.live, sources.typed) = (Some(live), Some(system::typed()));
+            self.remote
+                .attach(place, &dev, &mut terminal, &mut sources)?;
         }
         terminal
             .welcome(&self.dir, &listen, &dev, &mut sources)

@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 use clap::Args;
 use laptop::{
     api::{Address, Client},
-    remote::{About, Event, Holder, Mode, Place, Refusal, Wanted, Welcome, Wish},
+    dev::Dev,
+    remote::{
+        About, Event, Holder, Mode, Place, Refusal, Remote as Session, Wanted, Welcome, Wish,
+    },
 };
 use model::{Name, Rule};
+use tokio::sync::mpsc::unbounded_channel;
 
+use super::terminal::{Sources, Terminal};
 use crate::{
     commands::Door,
     connection,
@@ -114,8 +119,31 @@ impl Remote {
         }))
     }
 
+    /// Attaches what runs here to the place, and lets the terminal tell of it.
+    ///
+    /// # Errors
+    /// The URL is none of a channel.
+    pub fn attach(
+        &self,
+        place: &Place,
+        dev: &Dev,
+        terminal: &mut Terminal,
+        sources: &mut Sources,
+    ) -> Result<(), Stop> {
+        let (sender, live) = unbounded_channel();
+        let (far_sender, far) = unbounded_channel();
+        let (wanted, ready) = (self.wanted(), dev.ready());
+        let session = Session::attach(place, dev.server(), wanted, ready, sender, far_sender);
+        let session = session.map_err(|error| Complaint::usage(error.to_string()))?;
+        terminal.attach(session, place);
+        sources.live = Some(live);
+        sources.far = Some(far);
+        sources.typed = Some(system::typed());
+        Ok(())
+    }
+
     /// What the session wants.
-    pub fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> Wanted {
         let rules = match self.when.is_empty() {
             true => vec![Rule::All],
             false => self.when.clone(),
@@ -344,16 +372,18 @@ impl Typed {
     }
 }
 
-/// What stands behind the line of an invocation that came from there.
-pub fn about(about: &About) -> String {
+/// What stands behind the line of an invocation that came from there: who asked, why it is here, and each leg.
+pub fn about(about: &About, ended: &server::Ended) -> String {
     let who = about.who.as_deref().unwrap_or("somebody");
     let copy = if about.is_copy { ", a copy" } else { "" };
     let offered = u64::try_from(about.offered.as_micros()).unwrap_or(u64::MAX);
     format!(
-        "from {} ({}{copy}), offered in {}",
+        "from {} ({}{copy}): offered {}, waited {}, ran {}",
         escape(who, ""),
         about.rule,
-        table::micros(offered)
+        table::micros(offered),
+        table::micros(ended.waited_us()),
+        table::micros(ended.ran_us())
     )
 }
 

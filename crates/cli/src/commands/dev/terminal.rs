@@ -56,6 +56,8 @@ pub struct Sources {
     pub lines: broadcast::Receiver<Arc<LogLine>>,
     /// What happens to the session that is attached elsewhere, if one is.
     pub live: Option<UnboundedReceiver<laptop::remote::Event>>,
+    /// What the deployed code of these functions logs, if a session is attached.
+    pub far: Option<UnboundedReceiver<LogLine>>,
     /// What is typed, if somebody listens to that.
     pub typed: Option<Receiver<String>>,
 }
@@ -223,6 +225,12 @@ impl<'a> Terminal<'a> {
             if let Some(complaint) = self.standing.over() {
                 return Some(complaint);
             }
+            let far = async {
+                match &mut sources.far {
+                    Some(far) => far.recv().await,
+                    None => None,
+                }
+            };
             let live = async {
                 match &mut sources.live {
                     Some(live) => live.recv().await,
@@ -237,6 +245,7 @@ impl<'a> Terminal<'a> {
                     self.standing.hear(event, self.palette).iter().for_each(|line| self.note(line));
                 }
                 Some(line) = next_of(&mut sources.typed) => self.typed(&line),
+                Some(line) = far => self.far_log(&line),
                 line = sources.lines.recv() => self.log(line),
                 Some(ended) = next_of(&mut sources.ends) => self.ended(&ended),
             }
@@ -299,7 +308,9 @@ impl<'a> Terminal<'a> {
         let remote = self.remote.as_ref();
         let about = remote.and_then(|remote| remote.stories().about(ended.id()));
         if let (Some(about), LogFormat::Text) = (about, self.looks.format) {
-            let about = self.palette.paint(Style::Dim, &remote::about(&about));
+            let about = self
+                .palette
+                .paint(Style::Dim, &remote::about(&about, ended));
             text = format!("{} {about}\n", text.trim_end());
         }
         let fault = ended.failure().and_then(|failure| failure.fault.as_deref());
@@ -333,6 +344,22 @@ impl<'a> Terminal<'a> {
             }
             Err(RecvError::Closed) => {}
         }
+    }
+
+    /// A line that the deployed code wrote.
+    fn far_log(&self, line: &LogLine) {
+        if self.looks.format == LogFormat::Json {
+            return self.note(&serde_json::to_string(line).unwrap_or_default());
+        }
+        let level = self
+            .palette
+            .paint(logs::style(line.level), &format!("{:<5}", line.level));
+        let place = format!("{} deployed:", line.function.name);
+        let place = self.palette.paint(Style::Dim, &place);
+        self.note(&format!(
+            "  {level} {place} {}",
+            escape(&line.text, "        ")
+        ));
     }
 
     fn event(&mut self, event: Event) {
