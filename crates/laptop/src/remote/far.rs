@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use model::{FunctionId, LogLine};
+use model::{FunctionId, LogLine, TimeSpan};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Wanted, story::Stories};
-use crate::api::{Client, LogQuery};
+use crate::api::{Client, LogQuery, When};
 
 /// Between tries where the log of a function cannot be followed.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ async fn follow_one(
     lines: mpsc::UnboundedSender<LogLine>,
 ) {
     let query = LogQuery {
-        limit: Some(0),
+        since: Some(When::Ago(TimeSpan(0))),
         follow: true,
         ..LogQuery::default()
     };
