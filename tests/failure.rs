@@ -3,6 +3,7 @@
 mod deaths;
 mod faults;
 mod input;
+mod relay;
 mod replay;
 mod shutdown;
 mod sockets;

@@ -3,6 +3,7 @@
 //!
 //! The small language: `serving` starts the real program, `project` writes the folders it serves,
 //! `knock` asks over HTTP, `socket` over WebSockets, `schema` compares answers with the API's description,
+//! `wrapper` runs Node programs with our wrapper at either end of a live channel, `proxy` puts nginx in front,
 //! `process` looks at what runs and waits for states.
 
 mod concurrency;
@@ -11,7 +12,9 @@ mod integration;
 mod knock;
 mod process;
 mod project;
+mod proxy;
 mod schema;
 mod serving;
 mod socket;
 mod tidy;
+mod wrapper;

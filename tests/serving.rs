@@ -24,7 +24,16 @@ pub struct Plan {
     functions: Vec<(String, Function)>,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
-    dev: Option<PathBuf>,
+    program: Program,
+}
+
+/// Which program a house is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Program {
+    Serve,
+    /// On this folder.
+    Dev(PathBuf),
+    Relay,
 }
 
 /// A server that runs, and the folders it lives in.
@@ -35,7 +44,7 @@ pub struct House {
     pub address: String,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
-    is_dev: bool,
+    program: Program,
     /// The folder that is deployed, or watched.
     pub folder: PathBuf,
 }
@@ -103,19 +112,18 @@ impl Plan {
 
     /// Starts it and deploys the folder.
     pub fn start(self) -> House {
-        let deploys = self.dev.is_none() && !self.functions.is_empty();
-        let folder = self
-            .dev
-            .clone()
-            .unwrap_or_else(|| self.home.path().join("project"));
+        let deploys = self.program == Program::Serve && !self.functions.is_empty();
+        let folder = match &self.program {
+            Program::Dev(folder) => folder.clone(),
+            Program::Serve | Program::Relay => self.home.path().join("project"),
+        };
         if !self.functions.is_empty() {
             project::write(&folder, &self.functions);
         }
-        let mut command = match &self.dev {
-            Some(dir) => dev_in(self.home.path(), dir),
-            None => serve_in(self.home.path()),
-        };
-        command.args(["--listen", "127.0.0.1:0"]);
+        let mut command = self.program.in_home(self.home.path());
+        if !self.flags.iter().any(|flag| flag == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let (child, address) = start(&mut command, &self.flags, &self.environment, &self.home);
         let house = House {
             home: self.home,
@@ -123,7 +131,7 @@ impl Plan {
             address,
             flags: self.flags,
             environment: self.environment,
-            is_dev: self.dev.is_some(),
+            program: self.program,
             folder,
         };
         if deploys {
@@ -134,8 +142,12 @@ impl Plan {
 
     /// Starts it in the expectation that it refuses, and returns what it said.
     pub fn refuses(self) -> Said {
-        let mut command = serve(self.home.path());
-        if !self.flags.iter().any(|flag| flag == "--data-dir") {
+        let is_relay = self.program == Program::Relay;
+        let mut command = match is_relay {
+            true => self.program.in_home(self.home.path()),
+            false => serve(self.home.path()),
+        };
+        if !is_relay && !self.flags.iter().any(|flag| flag == "--data-dir") {
             command.arg("--data-dir").arg(self.home.path().join("data"));
         }
         if !self.flags.iter().any(|flag| flag == "--listen") {
@@ -154,14 +166,21 @@ impl House {
             functions: Vec::new(),
             flags: Vec::new(),
             environment: Vec::new(),
-            dev: None,
+            program: Program::Serve,
         }
+    }
+
+    /// `bungee relay`.
+    pub fn relay() -> Plan {
+        let mut plan = House::serve();
+        plan.program = Program::Relay;
+        plan
     }
 
     /// `bungee dev` on a folder of its own, which the plan's functions fill.
     pub fn dev() -> Plan {
         let mut plan = House::serve();
-        plan.dev = Some(plan.home.path().join("project"));
+        plan.program = Program::Dev(plan.home.path().join("project"));
         plan
     }
 
@@ -357,10 +376,7 @@ impl House {
 
     /// The same server again: the same folder, the same port, the same flags.
     pub fn restart(&mut self) {
-        let mut command = match self.is_dev {
-            true => dev_in(self.home.path(), &self.folder),
-            false => serve_in(self.home.path()),
-        };
+        let mut command = self.program.in_home(self.home.path());
         command.args(["--listen", &self.address]);
         let (child, address) = start(&mut command, &self.flags, &self.environment, &self.home);
         assert_eq!(address, self.address);
@@ -372,6 +388,21 @@ impl House {
         until("every process has ended", || {
             !processes.iter().any(Process::runs)
         });
+    }
+}
+
+impl Program {
+    /// The command that starts it, with what it keeps in its home.
+    fn in_home(&self, home: &Path) -> Command {
+        match self {
+            Program::Serve => serve_in(home),
+            Program::Dev(folder) => dev_in(home, folder),
+            Program::Relay => {
+                let mut command = program(home);
+                command.args(["relay", "--json"]);
+                command
+            }
+        }
     }
 }
 
@@ -471,6 +502,6 @@ fn start(
         panic!("the server ended with {status:?}: {line}{said}");
     };
     let address = ready["addresses"][0].as_str().expect("an address");
-    let address = address.trim_start_matches("http://").to_owned();
+    let address = address.split("//").nth(1).unwrap_or(address).to_owned();
     (child, address)
 }

@@ -1,6 +1,10 @@
 //! A WebSocket client that waits: somebody else's, so that it judges ours.
 
-use std::{io::ErrorKind, net::TcpStream, time::Duration};
+use std::{
+    io::{ErrorKind, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 use tungstenite::{
     Error, HandshakeError, Message, WebSocket, client::IntoClientRequest, http::Response,
@@ -32,12 +36,21 @@ impl Socket {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Socket, Refusal> {
-        let stream = TcpStream::connect(&house.address).expect("the server listens");
+        Socket::at(&house.address, path, headers)
+    }
+
+    /// The same at any address.
+    pub fn at(
+        address: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Socket, Refusal> {
+        let stream = TcpStream::connect(address).expect("the server listens");
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("a positive time");
         stream.set_nodelay(true).expect("a connected stream");
-        let url = format!("ws://{}{path}", house.address);
+        let url = format!("ws://{address}{path}");
         let mut request = url.into_client_request().expect("a path");
         for (name, value) in headers {
             let value = value.parse().expect("a header's value");
@@ -68,6 +81,12 @@ impl Socket {
     #[track_caller]
     pub fn say(&mut self, message: impl Into<Message>) {
         self.0.send(message.into()).expect("the server takes it");
+    }
+
+    /// Sends bytes that are perhaps no message.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // A server that has heard enough closes; its last words say why.
+        let _ = self.0.get_mut().write_all(bytes);
     }
 
     /// The next message.

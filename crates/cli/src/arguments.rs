@@ -36,7 +36,7 @@ Example:
 
 Exit codes: 0 done, 1 the function failed, 2 usage, 3 configuration, 4 not found, 5 unreachable, 6 refused.
 
-Arrives later: secret, schedule, queue, emit, relay, tunnel, tunnel-server, restore.";
+Arrives later: secret, schedule, queue, emit, tunnel, tunnel-server, restore.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -47,6 +47,8 @@ pub enum Command {
     Dev(commands::dev::Dev),
     /// Run the functions server
     Serve(commands::serve::Serve),
+    /// Run the live channel alone: between programs in containers and laptops
+    Relay(commands::relay::Relay),
     /// Build, upload and activate the functions of a folder
     Deploy(commands::deploy::Deploy),
     /// Run a function once: result on stdout, logs on stderr

@@ -16,6 +16,7 @@ pub mod invoke;
 pub mod list;
 pub mod login;
 pub mod logs;
+pub mod relay;
 pub mod replay;
 pub mod rollback;
 pub mod serve;
@@ -35,6 +36,7 @@ pub async fn run(command: Command, global: Global) -> Result<Exit, Stop> {
     match command {
         Command::Dev(dev) => dev.run(&door).await,
         Command::Serve(serve) => serve.run(&door).await,
+        Command::Relay(relay) => relay.run(&door).await,
         Command::Deploy(deploy) => deploy.run(&door).await,
         Command::Invoke(invoke) => invoke.run(&door).await,
         Command::List(list) => list.run(&door).await,

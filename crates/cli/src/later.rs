@@ -4,19 +4,18 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands, in the order in which the product lists them.
-pub const COMMANDS: [&str; 8] = [
+pub const COMMANDS: [&str; 7] = [
     "secret",
     "schedule",
     "queue",
     "emit",
-    "relay",
     "tunnel",
     "tunnel-server",
     "restore",
 ];
 
 /// Flags, and the command that each belongs to.
-const FLAGS: [(&str, &str); 22] = [
+const FLAGS: [(&str, &str); 24] = [
     ("dev", "--aws"),
     ("dev", "--stack"),
     ("dev", "--with-secrets"),
@@ -30,6 +29,8 @@ const FLAGS: [(&str, &str); 22] = [
     ("serve", "--secret"),
     ("serve", "--seal-key"),
     ("serve", "--insecure"),
+    ("relay", "--channel"),
+    ("relay", "--local"),
     ("deploy", "--canary"),
     ("deploy", "--for"),
     ("invoke", "--async"),

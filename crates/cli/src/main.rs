@@ -92,9 +92,11 @@ fn misread(error: &clap::Error) -> Exit {
 /// Servers, and who measures them, get a thread per core; a client waits for one answer, and needs none.
 fn runtime(command: &Command) -> std::io::Result<Runtime> {
     match command {
-        Command::Dev(_) | Command::Serve(_) | Command::Bench(_) | Command::Doctor(_) => {
-            Builder::new_multi_thread().enable_all().build()
-        }
+        Command::Dev(_)
+        | Command::Serve(_)
+        | Command::Relay(_)
+        | Command::Bench(_)
+        | Command::Doctor(_) => Builder::new_multi_thread().enable_all().build(),
         Command::Deploy(_)
         | Command::Invoke(_)
         | Command::List(_)

@@ -23,6 +23,7 @@ use crate::{
     errors, forward, function_url,
     invoker::{Answer, Body, Lease},
     journal::Invocation,
+    listen::Answers,
     live::{self, Plan},
     marks::Marks,
     registry::Found,
@@ -57,11 +58,17 @@ pub(crate) struct Visitor {
     pub line: Arc<Line>,
 }
 
+impl Answers for Visitor {
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<ReplyBody>> + Send {
+        handle(self, request)
+    }
+}
+
 /// Answers one request.
-pub(crate) async fn handle(
-    visitor: Arc<Visitor>,
-    request: Request<Incoming>,
-) -> Response<ReplyBody> {
+async fn handle(visitor: Arc<Visitor>, request: Request<Incoming>) -> Response<ReplyBody> {
     visitor.line.working();
     let app = &visitor.app;
     let mut found = app.registry.find(request.method(), request.uri().path());

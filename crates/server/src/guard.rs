@@ -1,5 +1,5 @@
-//! The guard of an open server: only programs of this machine may use it, never a web page or a proxy.
-//! Looks at headers only; whether the server is open at all is decided in `auth`.
+//! The guard of an open server or relay: only programs of this machine may use it, never a web page or a proxy.
+//! Looks at headers only; whether it is open at all is decided elsewhere.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,19 @@ const PROXY_HEADERS: [&str; 2] = ["forwarded", "via"];
 
 /// Refuses a request that does not look like one of a local program.
 pub(crate) fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
-    let why = if headers.contains_key(header::ORIGIN) {
+    let Some(why) = why_not_local(headers, uri) else {
+        return Ok(());
+    };
+    let message =
+        format!("this server has no token and is open to local programs only; refused, for {why}");
+    Err(Failure::new(ErrorType::Forbidden, message).hint(
+        "create a token with `bungee token create --role admin`, and serve with `--require-token` behind a proxy",
+    ))
+}
+
+/// Why a request does not look like one of a local program; nothing if it does.
+pub(crate) fn why_not_local(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    Some(if headers.contains_key(header::ORIGIN) {
         "it has an `Origin` header: it comes from a web page".to_owned()
     } else if let Some(site) = headers
         .get("sec-fetch-site")
@@ -23,13 +35,8 @@ pub(crate) fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
     } else if let Some(host) = foreign_host(headers, uri) {
         format!("its `Host` is `{host}`, which is not this machine")
     } else {
-        return Ok(());
-    };
-    let message =
-        format!("this server has no token and is open to local programs only; refused, for {why}");
-    Err(Failure::new(ErrorType::Forbidden, message).hint(
-        "create a token with `bungee token create --role admin`, and serve with `--require-token` behind a proxy",
-    ))
+        return None;
+    })
 }
 
 fn proxy_header(headers: &HeaderMap) -> Option<&str> {

@@ -51,6 +51,17 @@ impl Health {
         self.is_ready.load(Ordering::Relaxed) && !self.is_draining.load(Ordering::Relaxed)
     }
 
+    /// From now on work may come.
+    pub(crate) fn ready(&self) {
+        self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Since the start, in seconds.
+    pub(crate) fn uptime(&self) -> f64 {
+        let millis = self.started.elapsed().as_millis();
+        f64::from(u32::try_from(millis / 100).unwrap_or(u32::MAX)) / 10.0
+    }
+
     /// From now on work should go elsewhere.
     pub(crate) fn draining(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
@@ -64,7 +75,7 @@ pub(crate) async fn become_ready(app: Arc<App>, stop: CancellationToken) {
         let (engine, store) = tokio::join!(app.workers.probe(), app.store.probe_write());
         match (engine, store) {
             (Ok(()), Ok(())) => {
-                app.health.is_ready.store(true, Ordering::Relaxed);
+                app.health.ready();
                 return;
             }
             (engine, store) => {
@@ -96,24 +107,27 @@ pub(crate) async fn report(
     _: Unguarded,
     headers: HeaderMap,
 ) -> impl IntoResponse {
-    let wants_text = headers
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.trim_start().starts_with("text/plain"));
-    if wants_text {
+    if wants_text(&headers) {
         return "OK".into_response();
     }
     let Totals { succeeded, failed } = app.journal.totals();
-    let millis = app.health.started.elapsed().as_millis();
     Json(Report {
         status: "ok",
-        uptime: f64::from(u32::try_from(millis / 100).unwrap_or(u32::MAX)) / 10.0,
+        uptime: app.health.uptime(),
         total_invocations: succeeded + failed,
         successful_invocations: succeeded,
         failed_invocations: failed,
         ready: app.health.is_ready(),
     })
     .into_response()
+}
+
+/// Whether a checker reads no JSON.
+pub(crate) fn wants_text(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.trim_start().starts_with("text/plain"))
 }
 
 /// `GET /health/live`: the process answers.

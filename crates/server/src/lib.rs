@@ -30,6 +30,7 @@ mod marks;
 mod metrics;
 mod options;
 mod registry;
+mod relay;
 mod reply;
 mod rights;
 mod serving;
@@ -44,6 +45,7 @@ pub use journal::Ended;
 pub use lifecycle::{Server, start};
 pub use live::{from_pairs, to_pairs};
 pub use options::{Options, StartError};
+pub use relay::{Relay, RelayError, RelayOptions};
 pub use workbench::Workbench;
 pub use workers::{
     Debugger, Debuggers, Inspect, find_program, is_debuggable, machine, run_sentinel,

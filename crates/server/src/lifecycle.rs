@@ -11,7 +11,7 @@ use model::{Clock, LogLine};
 use store::{DataFolder, Store};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{Mutex, Semaphore, broadcast, mpsc},
+    sync::{Mutex, broadcast, mpsc},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,10 +23,11 @@ use crate::{
     auth::Access,
     deploys::{Deploys, Parts, Programs},
     door::Lines,
+    gateway::Visitor,
     health::{self, Health},
     journal::{Ended, Journal},
     jsonl,
-    listen::{Entrance, SocketFile, bind_tcp, bind_unix},
+    listen::{Entrance, SocketFile, bind_all, bind_unix, is_wide, places},
     live::Live,
     logs::LogHub,
     metrics::Metrics,
@@ -157,7 +158,7 @@ async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Acc
 /// An address that other machines reach.
 pub(crate) fn wide(options: &Options) -> Option<&SocketAddr> {
     let mut listen = options.listen.iter();
-    listen.find(|addr| !addr.ip().to_canonical().is_loopback())
+    listen.find(|addr| is_wide(addr))
 }
 
 /// What clients come in by.
@@ -172,16 +173,7 @@ struct Doors {
 
 impl Doors {
     async fn open(options: &Options, data_dir: &Path) -> Result<Doors, StartError> {
-        let mut tcp = Vec::new();
-        let mut addresses = Vec::new();
-        for addr in &options.listen {
-            let listener = bind_tcp(*addr, options.next_free_port)?;
-            let bound = listener
-                .local_addr()
-                .map_err(|error| StartError::Listen { addr: *addr, error })?;
-            tcp.push(listener);
-            addresses.push(bound);
-        }
+        let (tcp, addresses) = bind_all(&options.listen, options.next_free_port)?;
         let path = options
             .socket
             .clone()
@@ -215,14 +207,20 @@ fn open(
     folder: DataFolder,
 ) -> Server {
     let (tasks, connections) = (app.deploys.tasks.clone(), TaskTracker::new());
+    let (visited, api) = (app.clone(), api::router(app.clone()));
     let entrance = Entrance {
-        app: app.clone(),
-        api: api::router(app.clone()),
+        greet: move |peer, line| Visitor {
+            app: visited.clone(),
+            api: api.clone(),
+            peer,
+            line,
+        },
+        lines: app.lines.clone(),
+        limits: app.limits.clone(),
         connections: connections.clone(),
         closing: app.stopping.clone(),
     };
-    let most = usize::try_from(app.limits.connections).unwrap_or(Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let places = places(&app.limits);
     for listener in doors.tcp {
         tasks.spawn(entrance.clone().take_tcp(listener, places.clone()));
     }

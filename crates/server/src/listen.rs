@@ -1,6 +1,7 @@
 //! Where clients come in: TCP addresses and the Unix socket, and the loops that take their connections.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -11,8 +12,9 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
-use hyper::service::service_fn;
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
+use model::Limits;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
@@ -22,11 +24,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::App,
     auth::Peer,
-    door,
-    gateway::{self, Visitor},
+    door::{self, Line, Lines},
     options::StartError,
+    reply::ReplyBody,
 };
 
 /// Connections that wait for us to take them; the system may hold fewer.
@@ -41,8 +42,34 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections on the Unix socket at once, beside those on TCP: its owner gets in even when TCP is full.
 const SOCKET_CONNECTIONS: usize = 256;
 
+/// Whether other machines reach an address.
+pub(crate) fn is_wide(addr: &SocketAddr) -> bool {
+    !addr.ip().to_canonical().is_loopback()
+}
+
+/// Room for as many connections as the limit says.
+pub(crate) fn places(limits: &Limits) -> Arc<Semaphore> {
+    let most = usize::try_from(limits.connections).unwrap_or(Semaphore::MAX_PERMITS);
+    Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+}
+
+/// Listens on every address; and the addresses with the ports that were found.
+pub(crate) fn bind_all(
+    listen: &[SocketAddr],
+    next_free_port: bool,
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for addr in listen {
+        let listener = bind_tcp(*addr, next_free_port)?;
+        let bound = listener.local_addr();
+        addresses.push(bound.map_err(|error| StartError::Listen { addr: *addr, error })?);
+        listeners.push(listener);
+    }
+    Ok((listeners, addresses))
+}
+
 /// Listens on an address, or on the next free port.
-pub(crate) fn bind_tcp(addr: SocketAddr, next_free_port: bool) -> Result<TcpListener, StartError> {
+fn bind_tcp(addr: SocketAddr, next_free_port: bool) -> Result<TcpListener, StartError> {
     let mut tried = addr;
     for _ in 0..PORTS_TRIED {
         match listen(tried) {
@@ -160,19 +187,34 @@ impl Short {
     }
 }
 
-/// What the loops that take connections share.
+/// Who answers what comes in on one connection.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<ReplyBody>> + Send;
+}
+
+/// What the loops that take connections share. `greet` says who answers a caller on a connection.
 #[derive(Clone)]
-pub(crate) struct Entrance {
-    pub app: Arc<App>,
-    /// Everything that is no function's path.
-    pub api: Router,
+pub(crate) struct Entrance<F> {
+    pub greet: F,
+    /// All connections.
+    pub lines: Arc<Lines>,
+    /// How long they may be silent.
+    pub limits: Arc<Limits>,
     /// The connections' tasks.
     pub connections: TaskTracker,
     /// Cancelled when no more connections are taken.
     pub closing: CancellationToken,
 }
 
-impl Entrance {
+impl<F, A> Entrance<F>
+where
+    F: Fn(Peer, Arc<Line>) -> A + Clone + Send + Sync + 'static,
+    A: Answers,
+{
     /// Takes TCP connections until the entrance closes. Two listeners share `places`.
     pub(crate) async fn take_tcp(self, listener: TcpListener, places: Arc<Semaphore>) {
         while let Some((stream, place)) = self
@@ -231,21 +273,14 @@ impl Entrance {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (app, api) = (self.app.clone(), self.api.clone());
+        let (lines, limits) = (self.lines.clone(), self.limits.clone());
+        let greet = self.greet.clone();
         self.connections.spawn(async move {
-            let (lines, limits) = (app.lines.clone(), app.limits.clone());
             door::serve(stream, &lines, &limits, |line| {
-                let visitor = Arc::new(Visitor {
-                    app,
-                    api,
-                    peer,
-                    line,
-                });
+                let answers = Arc::new(greet(peer, line));
                 service_fn(move |request| {
-                    let visitor = visitor.clone();
-                    async move {
-                        Ok::<_, std::convert::Infallible>(gateway::handle(visitor, request).await)
-                    }
+                    let answers = answers.clone();
+                    async move { Ok::<_, Infallible>(answers.answer(request).await) }
                 })
             })
             .await;

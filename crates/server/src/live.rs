@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) use ask::Plan;
-pub(crate) use attach::is_channel;
+pub(crate) use attach::{is_channel, let_in};
 pub(crate) use copies::Observed;
 pub(crate) use session::{SessionAnswer, SessionLease};
 pub use session::{from_pairs, to_pairs};

@@ -13,7 +13,7 @@ const PROTOCOL = "bungee.live.1";
 const HANDSHAKE = 5000;
 /** Milliseconds between attempts to connect: the first, and the longest. They double, and vary by half. */
 const RETRY_FIRST = 100;
-const RETRY_LAST = 4000;
+const RETRY_LAST = 3000;
 /** Milliseconds until a channel that refused us is asked again; only hosts ask again. */
 const RETRY_REFUSED = 60_000;
 /** Heartbeats without an answer after which the connection is taken for broken. */

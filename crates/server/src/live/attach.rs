@@ -9,10 +9,10 @@ use http::{
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use live::{Credentials, LIVE_PATH, SUBPROTOCOL};
+use live::{Broker, Credentials, LIVE_PATH, SUBPROTOCOL};
 use model::{ErrorType, Failure};
 
-use crate::{errors, forward, gateway::Visitor, journal::Invocation, reply::ReplyBody};
+use crate::{door::Line, errors, forward, gateway::Visitor, journal::Invocation, reply::ReplyBody};
 
 /// Whether a request is for the channel.
 pub(crate) fn is_channel(request: &Request<Incoming>) -> bool {
@@ -31,56 +31,66 @@ impl Visitor {
 
     fn admit_end(&self, request: Request<Incoming>) -> Result<Response<Bytes>, Failure> {
         let app = &self.app;
-        let (mut parts, _) = request.into_parts();
         let now = Invocation::now(&app.journal);
-        let grant = app
-            .access
-            .live(self.peer, &parts.headers, &parts.uri, now)?;
-        let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let key = parts.headers.get(SEC_WEBSOCKET_KEY).cloned();
-        let is_asked = forward::asks_for_websocket(&parts) && names_protocol(&parts.headers);
-        let (Some(upgrade), Some(key), true) = (upgrade, key, is_asked) else {
-            let message = format!(
-                "`{LIVE_PATH}` is the live channel: a WebSocket with the subprotocol `{SUBPROTOCOL}`"
-            );
-            let failure = Failure::new(ErrorType::BadRequest, message);
-            return Err(failure.hint("`bungee dev --remote URL` attaches to it"));
-        };
-        if parts
-            .headers
-            .get(SEC_WEBSOCKET_VERSION)
-            .is_none_or(|version| version != "13")
-        {
-            let message = "the live channel speaks version 13 of the WebSocket protocol";
-            return Err(Failure::new(ErrorType::BadRequest, message));
-        }
-        let port = app.live.broker.connect(Credentials {
+        let (headers, uri) = (request.headers(), request.uri());
+        let grant = app.access.live(self.peer, headers, uri, now)?;
+        let who = Credentials {
             user: grant.user.map(|user| user.to_string()),
             token: None,
             may_attach: grant.may_claim,
             may_host: grant.may_host,
-        });
-        self.line.switch_to(async move {
-            // A caller who is gone before the answer is out has not come.
-            if let Ok(io) = upgrade.await {
-                live::serve(TokioIo::new(io), port).await;
-            }
-        });
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        forward::switch_protocol(headers);
-        headers.insert(
-            SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(SUBPROTOCOL),
-        );
-        let accept = HeaderValue::from_str(&live::accept_key(key.as_bytes()));
-        headers.insert(
-            SEC_WEBSOCKET_ACCEPT,
-            accept.expect("base64 is a header's value"),
-        );
-        Ok(response)
+        };
+        let_in(request, who, &app.live.broker, &self.line)
     }
+}
+
+/// Takes an end whose credentials are known onto the channel: its connection switches to a WebSocket.
+pub(crate) fn let_in(
+    request: Request<Incoming>,
+    who: Credentials,
+    broker: &Broker,
+    line: &Line,
+) -> Result<Response<Bytes>, Failure> {
+    let (mut parts, _) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let key = parts.headers.get(SEC_WEBSOCKET_KEY).cloned();
+    let is_asked = forward::asks_for_websocket(&parts) && names_protocol(&parts.headers);
+    let (Some(upgrade), Some(key), true) = (upgrade, key, is_asked) else {
+        let message = format!(
+            "`{LIVE_PATH}` is the live channel: a WebSocket with the subprotocol `{SUBPROTOCOL}`"
+        );
+        let failure = Failure::new(ErrorType::BadRequest, message);
+        return Err(failure.hint("`bungee dev --remote URL` attaches to it"));
+    };
+    if parts
+        .headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        let message = "the live channel speaks version 13 of the WebSocket protocol";
+        return Err(Failure::new(ErrorType::BadRequest, message));
+    }
+    let port = broker.connect(who);
+    line.switch_to(async move {
+        // A caller who is gone before the answer is out has not come.
+        if let Ok(io) = upgrade.await {
+            live::serve(TokioIo::new(io), port).await;
+        }
+    });
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    forward::switch_protocol(headers);
+    headers.insert(
+        SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(SUBPROTOCOL),
+    );
+    let accept = HeaderValue::from_str(&live::accept_key(key.as_bytes()));
+    headers.insert(
+        SEC_WEBSOCKET_ACCEPT,
+        accept.expect("base64 is a header's value"),
+    );
+    Ok(response)
 }
 
 fn names_protocol(headers: &HeaderMap) -> bool {

@@ -1,0 +1,125 @@
+//! The Node wrapper at either end of a real server's channel.
+
+use serde_json::json;
+
+use crate::{
+    knock::Answer,
+    process::until,
+    proxy::Proxy,
+    serving::{House, Plan},
+    wrapper::{Program, Wrapper},
+};
+
+fn channel(house: &House) -> String {
+    format!("ws://{}", house.address)
+}
+
+/// A laptop's program for the function `hello` of the server.
+const HELLO: &str = r#"
+import { live } from "bungee";
+live.web("hello", async (request) => {
+  if (request.url.endsWith("/boom")) throw new TypeError("boom");
+  const said = await request.text();
+  return new Response(`laptop ${request.method} ${said}`, { status: 203, headers: { "x-place": "laptop" } });
+});
+live("add", async (event) => ({ sum: event.a + event.b, from: "laptop" }));
+"#;
+
+/// A server with two functions deployed.
+fn deployed() -> Plan {
+    House::serve()
+        .function("hello", |it| {
+            it.web("export default () => new Response('deployed');")
+        })
+        .function("add", |it| {
+            it.event(
+                "export const handler = (event) => ({ sum: event.a + event.b, from: 'deployed' });",
+            )
+        })
+}
+
+fn laptop(wrapper: &Wrapper, channel: &str, environment: &[(&str, &str)]) -> Program {
+    let ends = [("BUNGEE_CHANNEL", channel), ("BUNGEE_ROLE", "session")];
+    let laptop = wrapper.run("hello", HELLO, &[&ends[..], environment].concat());
+    laptop.hears("default/hello: its invocations run here");
+    laptop.hears("default/add: its invocations run here");
+    laptop
+}
+
+#[test]
+fn the_wrapper_is_host_and_session_on_a_server() {
+    let house = House::serve().start();
+    let wrapper = Wrapper::install();
+    let deployed = wrapper.deployed(&channel(&house), &[]);
+    let mut laptop = wrapper.laptop(&channel(&house), &[]);
+    let mut numbers = 0..;
+    deployed.until_from(&mut numbers, "laptop");
+    laptop.kill9();
+    deployed.until_from(&mut numbers, "deployed");
+    wrapper.ran_nothing_twice();
+}
+
+#[test]
+fn a_node_program_takes_the_invocations_of_a_deployed_function() {
+    let house = deployed().start();
+    let wrapper = Wrapper::install();
+    assert_eq!(house.get("/functions/hello").ok(), "deployed");
+    let mut program = laptop(&wrapper, &channel(&house), &[]);
+    let at = |answer: &Answer| (answer.status, answer.header("x-place").map(str::to_owned));
+    let answer = house.post("/functions/hello", "hi");
+    assert_eq!(answer.text(), "laptop POST hi");
+    assert_eq!(at(&answer), (203, Some("laptop".into())));
+    let large = vec![b'x'; 5 << 20];
+    let answer = house.post("/functions/hello", &large);
+    assert_eq!(answer.body.len(), "laptop POST ".len() + large.len());
+    let result = house.invoke("add", &json!({ "a": 1, "b": 2 }));
+    assert_eq!(result, json!({ "sum": 3, "from": "laptop" }));
+
+    let failed = house.get("/functions/hello/boom");
+    failed.fails(502, "HandlerError").says("boom");
+    let record = house.record("hello", |record| record["status"] == "failed");
+    assert_eq!(record["attempts"][0]["where"], "laptop", "{record}");
+
+    program.kill9();
+    until("the deployed code answers", || {
+        house.get("/functions/hello").ok() == "deployed"
+    });
+    let result = house.invoke("add", &json!({ "a": 1, "b": 2 }));
+    assert_eq!(result["from"], "deployed");
+}
+
+/// A server that asks everybody for a token, behind nginx, and a laptop that has one.
+fn attach_behind(proxy: impl FnOnce(&str) -> Proxy) {
+    let house = deployed().flag("--require-token").start();
+    let proxy = proxy(&house.address);
+    let socket = format!("unix:{}", house.socket().display());
+    let made = house.cli(&[
+        "token", "create", "--role", "live", "--json", "--server", &socket,
+    ]);
+    let made = made.ok().json();
+    let authority = proxy.authority();
+    let environment = [
+        ("BUNGEE_TOKEN", made["secret"].as_str().unwrap()),
+        ("NODE_EXTRA_CA_CERTS", authority.to_str().unwrap()),
+    ];
+    let wrapper = Wrapper::install();
+    let mut program = laptop(&wrapper, &proxy.channel(), &environment);
+    assert_eq!(
+        house.post("/functions/hello", "hi").text(),
+        "laptop POST hi"
+    );
+    program.kill9();
+    until("the deployed code answers", || {
+        house.get("/functions/hello").ok() == "deployed"
+    });
+}
+
+#[test]
+fn a_node_program_attaches_to_a_server_behind_nginx() {
+    attach_behind(Proxy::plain);
+}
+
+#[test]
+fn a_node_program_attaches_to_a_server_behind_nginx_with_tls() {
+    attach_behind(Proxy::tls);
+}
