@@ -2,6 +2,7 @@
 
 use std::{thread, time::Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -14,6 +15,9 @@ use crate::{
 
 /// After its return everybody is back within this many milliseconds.
 const BACK_MS: u128 = 5000;
+
+/// An invocation waits for no session longer than this many milliseconds, and a moment for the test.
+const OFFER_MS: u128 = 500 + 250;
 
 /// Kinds of frames.
 const HELLO: u8 = 1;
@@ -130,10 +134,13 @@ fn a_killed_relay_costs_only_what_ran_on_the_laptop() {
         let in_flight = scope.spawn(|| deployed.call(&json!({ "n": 0, "wait": 60_000 })));
         until("the laptop runs it", || wrapper.ran().contains(&0));
         relay.kill9();
+        let killed = Instant::now();
         // The first may still be offered on a connection that nobody has seen close.
         until("the deployed code runs", || {
             deployed.from(numbers.next().unwrap()) == "deployed"
         });
+        let took = killed.elapsed().as_millis();
+        assert!(took < OFFER_MS, "it took {took} ms");
         assert_eq!(deployed.from(numbers.next().unwrap()), "deployed");
         laptop.hears("cannot be reached");
         relay.restart();
@@ -144,4 +151,19 @@ fn a_killed_relay_costs_only_what_ran_on_the_laptop() {
         in_flight.join().unwrap().fails(502, "LiveSessionLost");
     });
     wrapper.ran_nothing_twice();
+}
+
+#[test]
+fn a_second_signal_ends_a_relay_at_once() {
+    let mut relay = House::relay().start();
+    // One that does not answer the close is waited for, for a moment.
+    let _silent = session(&relay);
+    relay.signal(Signal::TERM);
+    until("it says goodbye", || relay.said().contains("stopping"));
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.ended().code(), Some(1));
+    relay.restart();
+    let _silent = session(&relay);
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.ended().code(), Some(0));
 }
