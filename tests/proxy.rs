@@ -92,8 +92,9 @@ impl Proxy {
     }
 
     /// The certificate of its authority.
-    pub fn authority(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
+    pub fn authority(&self) -> String {
+        let file = self.folder.path().join("ca.pem");
+        file.to_string_lossy().into_owned()
     }
 
     /// What it complained of.

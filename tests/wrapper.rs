@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::process::Signal;
@@ -108,6 +109,7 @@ impl Wrapper {
         Deployed {
             address: address.expect("an address").to_owned(),
             program,
+            events: AtomicU64::new(0),
         }
     }
 
@@ -185,6 +187,8 @@ impl Drop for Program {
 pub struct Deployed {
     pub address: String,
     pub program: Program,
+    /// The number of the last event.
+    events: AtomicU64,
 }
 
 impl Deployed {
@@ -193,18 +197,19 @@ impl Deployed {
         Ask::new(&self.address, "POST", "/").json(event).send()
     }
 
-    /// Where the event with this number ran: `deployed` or `laptop`.
+    /// Where a new event ran: `deployed` or `laptop`. They are numbered from 1.
     #[track_caller]
-    pub fn from(&self, n: u64) -> String {
-        let answer = self.call(&json!({ "n": n }));
+    pub fn from(&self) -> String {
+        let number = self.events.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer = self.call(&json!({ "n": number }));
         answer.ok();
         answer.json()["from"].as_str().expect("a place").to_owned()
     }
 
-    /// Calls it with new numbers until it runs there.
-    pub fn until_from(&self, numbers: &mut impl Iterator<Item = u64>, place: &str) {
+    /// Calls it with new events until one runs there.
+    pub fn until_from(&self, place: &str) {
         until(&format!("an event runs at: {place}"), || {
-            self.from(numbers.next().expect("a number")) == place
+            self.from() == place
         });
     }
 }

@@ -47,7 +47,7 @@ fn channel(relay: &House) -> String {
 /// A session that was welcomed.
 fn session(relay: &House) -> Socket {
     let asked = [("sec-websocket-protocol", "bungee.live.1")];
-    let mut socket = Socket::ask(relay, "/v1/live", &asked).unwrap();
+    let mut socket = Socket::ask(relay, "/v1/live", &asked).expect("an open relay");
     socket.say(frame(
         HELLO,
         &json!({ "role": "session", "program": "test", "capabilities": [] }),
@@ -62,7 +62,7 @@ fn last_word(mut socket: Socket) -> (Value, Ending) {
         let frame = socket.hear().into_data();
         if frame[1] == FATAL {
             return (
-                serde_json::from_slice(&frame[HEAD..]).unwrap(),
+                serde_json::from_slice(&frame[HEAD..]).expect("JSON"),
                 socket.end(),
             );
         }
@@ -75,8 +75,7 @@ fn a_relay_says_why_it_drops_an_end_and_the_others_go_on() {
     let wrapper = Wrapper::install();
     let deployed = wrapper.deployed(&channel(&relay), &[]);
     let laptop = wrapper.laptop(&channel(&relay), &[]);
-    let mut numbers = 0..;
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
 
     let heartbeat = frame(HEARTBEAT, &json!({ "n": 1 }));
     let mut version = heartbeat.clone();
@@ -102,7 +101,7 @@ fn a_relay_says_why_it_drops_an_end_and_the_others_go_on() {
             matches!(ending, Ending::Closed(closed, _) if closed == code),
             "{ending:?}"
         );
-        assert_eq!(deployed.from(numbers.next().unwrap()), "laptop");
+        assert_eq!(deployed.from(), "laptop");
     }
     let mut socket = session(&relay);
     // A binary message of 4 GiB, of which only the announcement comes.
@@ -116,7 +115,7 @@ fn a_relay_says_why_it_drops_an_end_and_the_others_go_on() {
         "{fatal}"
     );
     assert!(matches!(ending, Ending::Closed(1009, _)), "{ending:?}");
-    assert_eq!(deployed.from(numbers.next().unwrap()), "laptop");
+    assert_eq!(deployed.from(), "laptop");
     assert_eq!(laptop.times("cannot be reached"), 0, "{}", laptop.said());
     assert!(relay.memory_mib() < 200);
 }
@@ -127,8 +126,7 @@ fn a_killed_relay_costs_only_what_ran_on_the_laptop() {
     let wrapper = Wrapper::install();
     let deployed = wrapper.deployed(&channel(&relay), &[]);
     let laptop = wrapper.laptop(&channel(&relay), &[]);
-    let mut numbers = 1..;
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
 
     thread::scope(|scope| {
         let in_flight = scope.spawn(|| deployed.call(&json!({ "n": 0, "wait": 60_000 })));
@@ -136,16 +134,14 @@ fn a_killed_relay_costs_only_what_ran_on_the_laptop() {
         relay.kill9();
         let killed = Instant::now();
         // The first may still be offered on a connection that nobody has seen close.
-        until("the deployed code runs", || {
-            deployed.from(numbers.next().unwrap()) == "deployed"
-        });
+        until("the deployed code runs", || deployed.from() == "deployed");
         let took = killed.elapsed().as_millis();
         assert!(took < OFFER_MS, "it took {took} ms");
-        assert_eq!(deployed.from(numbers.next().unwrap()), "deployed");
+        assert_eq!(deployed.from(), "deployed");
         laptop.hears("cannot be reached");
         relay.restart();
         let returned = Instant::now();
-        deployed.until_from(&mut numbers, "laptop");
+        deployed.until_from("laptop");
         let away = returned.elapsed().as_millis();
         assert!(away < BACK_MS, "it took {away} ms");
         in_flight.join().unwrap().fails(502, "LiveSessionLost");

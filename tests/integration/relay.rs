@@ -20,7 +20,7 @@ fn channel(relay: &House) -> String {
 }
 
 /// The headers with which an end asks for the channel.
-fn asking<'a>(authorization: &'a str) -> Vec<(&'static str, &'a str)> {
+fn asking(authorization: &str) -> Vec<(&'static str, &str)> {
     vec![
         ("sec-websocket-protocol", "bungee.live.1"),
         ("authorization", authorization),
@@ -32,23 +32,22 @@ fn a_host_and_a_session_meet_over_a_relay() {
     let relay = House::relay().start();
     let wrapper = Wrapper::install();
     let deployed = wrapper.deployed(&channel(&relay), &[]);
-    let mut numbers = 0..;
-    deployed.until_from(&mut numbers, "deployed");
+    deployed.until_from("deployed");
     let mut laptop = wrapper.laptop(&channel(&relay), &[]);
     laptop.hears("shop/hello: its invocations run here");
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
     laptop.hears("done in");
     let health = relay.get("/health").json();
     assert_eq!(health["claims"], 1, "{health}");
 
     laptop.signal(Signal::INT);
     assert_eq!(laptop.ended(), None, "it ends by the signal");
-    deployed.until_from(&mut numbers, "deployed");
+    deployed.until_from("deployed");
     assert_eq!(relay.get("/health").json()["claims"], 0);
     let mut laptop = wrapper.laptop(&channel(&relay), &[]);
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
     laptop.kill9();
-    deployed.until_from(&mut numbers, "deployed");
+    deployed.until_from("deployed");
     wrapper.ran_nothing_twice();
 }
 
@@ -108,7 +107,7 @@ fn a_relay_with_a_secret_asks_everybody_for_it() {
     let wrapper = Wrapper::install();
     let wrong = [("BUNGEE_TOKEN", "0000000000000000")];
     let deployed = wrapper.deployed(&channel(&relay), &wrong);
-    assert_eq!(deployed.from(0), "deployed");
+    assert_eq!(deployed.from(), "deployed");
     let refused = "Unauthorized: this is not the relay's secret";
     deployed.program.hears(refused);
     let mut laptop = wrapper.laptop(&channel(&relay), &wrong);
@@ -152,28 +151,30 @@ fn a_relay_that_goes_down_says_goodbye() {
     let wrapper = Wrapper::install();
     let deployed = wrapper.deployed(&channel(&relay), &[]);
     let laptop = wrapper.laptop(&channel(&relay), &[]);
-    let mut numbers = 0..;
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
     relay.signal(Signal::INT);
     assert_eq!(relay.ended().code(), Some(0));
     laptop.hears("the channel says goodbye: the relay goes down");
-    assert_eq!(deployed.from(numbers.next().unwrap()), "deployed");
+    assert_eq!(deployed.from(), "deployed");
     relay.restart();
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
     wrapper.ran_nothing_twice();
 }
 
 /// What the page tells to make: the relay's secret, and the key of both ends.
 fn secret_and_key() -> (String, String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/relay.md");
-    let page = std::fs::read_to_string(path).unwrap();
-    let block = page.split("```sh\n").nth(1).unwrap();
-    let block = block.split("```").next().unwrap();
-    let made = Command::new("sh").args(["-euc", block]).output().unwrap();
-    let made = String::from_utf8(made.stdout).unwrap();
+    let page = std::fs::read_to_string(path).expect("the page is there");
+    let block = page.split("```sh\n").nth(1);
+    let block = block.and_then(|block| block.split("```").next());
+    let shell = ["-euc", block.expect("the page makes a secret")];
+    let made = Command::new("sh").args(shell).output();
+    let made = made.expect("a shell is there").stdout;
+    let made = String::from_utf8_lossy(&made);
     let value = |name: &str| {
         let mut lines = made.lines();
-        lines.find_map(|line| line.strip_prefix(name)).unwrap()
+        let value = lines.find_map(|line| line.strip_prefix(name));
+        value.unwrap_or_else(|| panic!("no {name} in {made}"))
     };
     let (secret, key) = (value("BUNGEE_SECRET="), value("BUNGEE_KEY="));
     (secret.into(), key.into())
@@ -187,15 +188,14 @@ fn meet_behind(proxy: impl FnOnce(&str) -> Proxy) {
     let authority = proxy.authority();
     let environment = [
         ("BUNGEE_KEY", key.as_str()),
-        ("NODE_EXTRA_CA_CERTS", authority.to_str().unwrap()),
+        ("NODE_EXTRA_CA_CERTS", &authority),
     ];
     let wrapper = Wrapper::install();
     let deployed = wrapper.deployed(&proxy.channel(), &environment);
     let laptop = wrapper.laptop(&proxy.channel(), &environment);
-    let mut numbers = 0..;
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
     outlive_the_silent(&relay, &secret, &proxy);
-    assert_eq!(deployed.from(numbers.next().unwrap()), "laptop");
+    assert_eq!(deployed.from(), "laptop");
     assert_eq!(laptop.times("cannot be reached"), 0, "{}", laptop.said());
     wrapper.ran_nothing_twice();
 }
@@ -204,7 +204,8 @@ fn meet_behind(proxy: impl FnOnce(&str) -> Proxy) {
 fn outlive_the_silent(relay: &House, secret: &str, proxy: &Proxy) {
     let authorization = format!("Bearer {secret}");
     let plain = Proxy::plain(&relay.address);
-    let silent = Socket::at(&plain.address, "/v1/live", &asking(&authorization)).unwrap();
+    let silent = Socket::at(&plain.address, "/v1/live", &asking(&authorization));
+    let silent = silent.expect("the relay's own secret");
     assert_eq!(silent.end(), Ending::Broken);
     until("nginx says why", || plain.errors().contains("timed out"));
     assert!(!proxy.errors().contains("timed out"), "{}", proxy.errors());
@@ -230,6 +231,6 @@ fn a_certificate_that_nobody_knows_is_no_channel() {
     let said = laptop.hears("cannot be reached");
     assert!(said.contains("certificate"), "{said}");
     let deployed = wrapper.deployed(&proxy.channel(), &token);
-    assert_eq!(deployed.from(0), "deployed");
+    assert_eq!(deployed.from(), "deployed");
     assert_eq!(relay.get("/health").json()["claims"], 0);
 }

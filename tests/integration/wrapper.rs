@@ -35,7 +35,7 @@ fn deploy(house: &House) {
     house.save("src/add.js", add);
     let toml = "[functions.hello]\nentry = 'src/hello.js'\nkind = 'web'\n\n[functions.add]\nentry = 'src/add.js'\nkind = 'event'\n";
     house.save("bungee.toml", toml);
-    let folder = house.folder.to_str().unwrap();
+    let folder = house.folder.to_str().expect("a readable path");
     house
         .cli(&["deploy", folder, "--server", &socket(house)])
         .ok();
@@ -60,10 +60,9 @@ fn the_wrapper_is_host_and_session_on_a_server() {
     let wrapper = Wrapper::install();
     let deployed = wrapper.deployed(&channel(&house), &[]);
     let mut laptop = wrapper.laptop(&channel(&house), &[]);
-    let mut numbers = 0..;
-    deployed.until_from(&mut numbers, "laptop");
+    deployed.until_from("laptop");
     laptop.kill9();
-    deployed.until_from(&mut numbers, "deployed");
+    deployed.until_from("deployed");
     wrapper.ran_nothing_twice();
 }
 
@@ -111,12 +110,9 @@ fn attach_behind(proxy: impl FnOnce(&str) -> Proxy) {
         "token", "create", "--role", "live", "--json", "--server", &socket,
     ]);
     let made = made.ok().json();
-    let token = made["token"].as_str().unwrap();
+    let token = made["token"].as_str().expect("a token");
     let authority = proxy.authority();
-    let environment = [
-        ("BUNGEE_TOKEN", token),
-        ("NODE_EXTRA_CA_CERTS", authority.to_str().unwrap()),
-    ];
+    let environment = [("BUNGEE_TOKEN", token), ("NODE_EXTRA_CA_CERTS", &authority)];
     let wrapper = Wrapper::install();
     let mut program = laptop(&wrapper, &proxy.channel(), &environment);
     let ask = || {
