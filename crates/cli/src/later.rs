@@ -109,10 +109,10 @@ mod tests {
             };
             assert_eq!(later(&line).as_deref(), Some(flag), "{line}");
         }
-        assert_eq!(later("dev --remote=http://x").as_deref(), Some("--remote"));
+        assert_eq!(later("dev --stack=shop").as_deref(), Some("--stack"));
         assert_eq!(
-            later("--json dev . --remote http://x").as_deref(),
-            Some("--remote")
+            later("--json dev . --stack shop").as_deref(),
+            Some("--stack")
         );
     }
 
