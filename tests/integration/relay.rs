@@ -113,6 +113,14 @@ fn a_relay_with_a_secret_asks_everybody_for_it() {
     let mut laptop = wrapper.laptop(&channel(&relay), &wrong);
     laptop.hears(refused);
     assert_eq!(laptop.ended(), Some(6));
+
+    let right = [("BUNGEE_TOKEN", SECRET)];
+    let mut laptop = wrapper.laptop(&channel(&relay), &right);
+    laptop.hears("BUNGEE_ALL=1 takes all, BUNGEE_WHEN=header:x-dev=NAME some");
+    assert_eq!(laptop.ended(), Some(6));
+    let some = [right[0], ("BUNGEE_WHEN", "header:x-dev=ann")];
+    let laptop = wrapper.laptop(&channel(&relay), &some);
+    laptop.hears("shop/hello (header:x-dev=ann): its invocations run here");
 }
 
 #[test]
@@ -188,6 +196,7 @@ fn meet_behind(proxy: impl FnOnce(&str) -> Proxy) {
     let authority = proxy.authority();
     let environment = [
         ("BUNGEE_KEY", key.as_str()),
+        ("BUNGEE_ALL", "1"),
         ("NODE_EXTRA_CA_CERTS", &authority),
     ];
     let wrapper = Wrapper::install();

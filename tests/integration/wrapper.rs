@@ -112,7 +112,11 @@ fn attach_behind(proxy: impl FnOnce(&str) -> Proxy) {
     let made = made.ok().json();
     let token = made["token"].as_str().expect("a token");
     let authority = proxy.authority();
-    let environment = [("BUNGEE_TOKEN", token), ("NODE_EXTRA_CA_CERTS", &authority)];
+    let environment = [
+        ("BUNGEE_TOKEN", token),
+        ("BUNGEE_ALL", "1"),
+        ("NODE_EXTRA_CA_CERTS", &authority),
+    ];
     let wrapper = Wrapper::install();
     let mut program = laptop(&wrapper, &proxy.channel(), &environment);
     let ask = || {

@@ -57,7 +57,8 @@ impl Relay {
         let (listeners, addresses) = bind_all(&options.listen, false)?;
         let limits = Arc::new(Limits::default());
         let settings = ChannelSettings {
-            is_wide: wide.is_some(),
+            // A secret is for a relay that others reach, if only through a proxy.
+            is_wide: wide.is_some() || secret.is_some(),
             ..ChannelSettings::default()
         };
         let channel = Arc::new(Channel {

@@ -18,6 +18,11 @@ const ORDINALS = 4096;
 const GRACE = 5000;
 /** How long an accepted invocation waits for its go, in milliseconds. */
 const GO_WAIT = 30_000;
+/** What to set where the channel refuses a claim; its own hints speak of flags, which this program does not have. */
+const NEXT = {
+  ClaimHeld: "BUNGEE_TAKE_OVER=1 takes it over",
+  NeedsAll: "BUNGEE_ALL=1 takes all, BUNGEE_WHEN=header:x-dev=NAME some",
+};
 /** Exit code of a program whose every claim was refused. */
 const REFUSED = 6;
 
@@ -128,7 +133,7 @@ class Session {
   refusedClaim(wish, { type, message, hint, holder }) {
     const since = holder?.since_ms === undefined ? "" : `, since ${Math.round(holder.since_ms / 1000)} s`;
     const who = holder ? ` (held by ${holder.developer}${since})` : "";
-    const next = type === "ClaimHeld" ? "BUNGEE_TAKE_OVER=1 takes it over" : hint;
+    const next = NEXT[type] ?? hint;
     this.say(`${wish.name} was refused: ${message}${who}${next ? `; ${next}` : ""}`);
     wish.isOver = true;
     if (this.wishes.every((other) => other.isOver)) {
