@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     invocations: IntCounterVec,
     seconds: HistogramVec,
     cold_starts: IntCounterVec,
+    offers: IntCounterVec,
     functions: Mutex<HashMap<FunctionId, Arc<FunctionMetrics>>>,
     /// What is looked at, and not counted, when somebody asks; one at a time.
     seen: Mutex<Seen>,
@@ -42,6 +43,7 @@ struct Seen {
     kept: IntGaugeVec,
     kept_starts: IntCounterVec,
     connections: IntGauge,
+    claims: IntGauge,
     is_ready: IntGauge,
 }
 
@@ -98,6 +100,11 @@ impl Metrics {
                 "Invocations for which a worker was started.",
                 &FUNCTION,
             ),
+            offers: families.counters(
+                "bungee_live_offers_total",
+                "Invocations offered to developers, by the result: accepted, or free to run deployed.",
+                &by_function(&["result"]),
+            ),
             functions: Mutex::default(),
             seen: Mutex::new(Seen {
                 queue: families.gauges(
@@ -123,6 +130,10 @@ impl Metrics {
                 connections: families.gauge(
                     "bungee_connections",
                     "Client connections that are open now.",
+                ),
+                claims: families.gauge(
+                    "bungee_live_claims",
+                    "Claims that developers hold now.",
                 ),
                 is_ready: families.gauge(
                     "bungee_ready",
@@ -156,6 +167,13 @@ impl Metrics {
             handler: leg("handler"),
             cold_starts: self.cold_starts.with_label_values(&[project, name]),
         }
+    }
+
+    /// An invocation of the function was offered to a developer, who accepted it or left it to the deployed code.
+    pub(crate) fn offered(&self, id: &FunctionId, is_accepted: bool) {
+        let result = if is_accepted { "accepted" } else { "free" };
+        let labels = [id.project.as_str(), id.name.as_str(), result];
+        self.offers.with_label_values(&labels).inc();
     }
 
     /// Everything as text.
@@ -217,6 +235,8 @@ impl Seen {
         }
         let open = i64::try_from(app.lines.count()).unwrap_or(i64::MAX);
         self.connections.set(open);
+        let claims = app.live.broker.claim_count();
+        self.claims.set(i64::try_from(claims).unwrap_or(i64::MAX));
         self.is_ready.set(app.health.is_ready().into());
     }
 }

@@ -66,7 +66,10 @@ impl Plan {
         };
         let offer = self.offer(deployed, claim, limit);
         let log = lines(app, deployed.clone(), marks);
-        match app.live.hosting.offer(claim, of, offer, Some(log)).await {
+        let offered = app.live.hosting.offer(claim, of, offer, Some(log)).await;
+        app.metrics
+            .offered(&deployed.version.function, offered.is_ok());
+        match offered {
             Ok(accepted) => {
                 let after = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
                 attempt.accepted_us = attempt.offered_us.map(|offered| offered + after);
