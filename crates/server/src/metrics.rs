@@ -58,6 +58,8 @@ pub(crate) struct FunctionMetrics {
     start: Histogram,
     handler: Histogram,
     cold_starts: IntCounter,
+    /// Offers that a developer accepted, and those left to the deployed code.
+    offers: [IntCounter; 2],
 }
 
 /// An invocation that reached a worker.
@@ -166,14 +168,9 @@ impl Metrics {
             start: leg("start"),
             handler: leg("handler"),
             cold_starts: self.cold_starts.with_label_values(&[project, name]),
+            offers: ["accepted", "free"]
+                .map(|result| self.offers.with_label_values(&[project, name, result])),
         }
-    }
-
-    /// An invocation of the function was offered to a developer, who accepted it or left it to the deployed code.
-    pub(crate) fn offered(&self, id: &FunctionId, is_accepted: bool) {
-        let result = if is_accepted { "accepted" } else { "free" };
-        let labels = [id.project.as_str(), id.name.as_str(), result];
-        self.offers.with_label_values(&labels).inc();
     }
 
     /// Everything as text.
@@ -242,6 +239,16 @@ impl Seen {
 }
 
 impl FunctionMetrics {
+    /// An invocation was offered to a developer, who accepted it or left it to the deployed code.
+    pub(crate) fn offered(&self, is_accepted: bool) {
+        let [accepted, free] = &self.offers;
+        if is_accepted {
+            accepted.inc()
+        } else {
+            free.inc()
+        }
+    }
+
     /// An invocation ended; `reached` tells of those that a worker took.
     pub(crate) fn ended(&self, outcome: Outcome, reached: Option<Reached>) {
         match outcome {

@@ -67,8 +67,7 @@ impl Plan {
         let offer = self.offer(deployed, claim, limit);
         let log = lines(app, deployed.clone(), marks);
         let offered = app.live.hosting.offer(claim, of, offer, Some(log)).await;
-        app.metrics
-            .offered(&deployed.version.function, offered.is_ok());
+        deployed.metrics.offered(offered.is_ok());
         match offered {
             Ok(accepted) => {
                 let after = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
