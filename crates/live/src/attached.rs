@@ -1,7 +1,9 @@
 //! A session at work: claims functions on a channel, runs what is offered, and comes back by itself after whatever happened.
 
+mod opening;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
@@ -19,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     channel::{Channel, JoinError, Joined, Outbox},
     clock::ticks,
+    cover::{Cover, Seals},
     flow::CHUNK,
     frame::Frame,
     host::Key,
@@ -124,6 +127,11 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// Something of a host cannot be read here, or was not offered because of that; said once for each reason.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
     /// The lease ran out, or the channel gave this session up: what ran was stopped, so many of it.
     Lapsed {
         /// How many.
@@ -176,9 +184,11 @@ struct Shared {
     changed: Notify,
 }
 
-#[derive(Default)]
 struct Inner {
     machine: Session,
+    seals: Seals,
+    /// What of [`Event::Unreadable`] was said already.
+    unreadable: BTreeSet<String>,
     outbox: Option<Outbox>,
     offers: HashMap<Key, (Offer, Instant)>,
     mails: HashMap<Key, Mail>,
@@ -230,20 +240,38 @@ struct Pulse {
 }
 
 impl Attached {
-    /// A session with these claims. It lives while [`Attached::run`] does.
+    /// A session on this channel. It lives while [`Attached::run`] does.
     pub fn new(
         channel: Arc<dyn Channel>,
-        hello: Hello,
+        mut hello: Hello,
         runner: Arc<dyn Runner>,
         events: mpsc::UnboundedSender<Event>,
+        cover: Cover,
     ) -> Attached {
+        cover.tell(&mut hello);
+        let mut machine = Session::default();
+        if cover.packs {
+            machine.pack();
+        }
+        let inner = Inner {
+            machine,
+            seals: Seals::of_session(cover),
+            unreadable: BTreeSet::new(),
+            outbox: None,
+            offers: HashMap::new(),
+            mails: HashMap::new(),
+            wishes: BTreeMap::new(),
+            next_reference: 0,
+            joined_at: 0,
+            is_leaving: false,
+        };
         Attached(Arc::new(Shared {
             channel,
             hello,
             runner,
             events,
             tasks: TaskTracker::new(),
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             changed: Notify::new(),
         }))
     }
@@ -269,6 +297,11 @@ impl Attached {
         }
         drop(inner);
         self.0.changed.notify_one();
+    }
+
+    /// Frames that came and could not be read: another key sealed them, nobody did, or they were changed on their way.
+    pub fn dropped(&self) -> u64 {
+        self.lock().seals.dropped()
     }
 
     /// Invocations that run here now.
@@ -458,6 +491,7 @@ impl Attached {
         let mut inner = self.lock();
         inner.outbox = Some(outbox);
         inner.joined_at = ticks();
+        inner.seals.welcome(&welcome.session);
         for held in inner.wishes.values_mut() {
             match held.state {
                 Claiming::Holds(claim) if welcome.resumed && welcome.claims.contains(&claim) => {}
@@ -543,17 +577,7 @@ impl Attached {
 
     fn hear(&self, frame: Frame) -> Heard {
         if frame.head.kind.is_of_attempt() {
-            let key = Key {
-                peer: frame.head.peer,
-                of: frame.head.of,
-            };
-            self.step(|machine, now| machine.hear(now, frame));
-            let inner = self.lock();
-            if let Some(mail) = inner.mails.get(&key)
-                && inner.machine.has_room(key)
-            {
-                mail.room.notify_one();
-            }
+            self.hear_of_attempt(frame);
             return Heard::Nothing;
         }
         match Control::read(&frame) {
@@ -765,6 +789,12 @@ enum Heard {
 
 impl Inner {
     fn send(&mut self, frame: Frame) {
+        if let Some(frame) = self.seals.seal(frame) {
+            self.pass(frame);
+        }
+    }
+
+    fn pass(&mut self, frame: Frame) {
         if let Some(outbox) = &self.outbox {
             // A connection that is closed is noticed where it is read.
             let _is_open = outbox.send(frame).is_ok();

@@ -8,7 +8,8 @@ use model::FunctionId;
 use uuid::Uuid;
 
 use crate::message::{
-    Alive, Control, Fatal, Gone, Heartbeat, Hello, Presence, Refusal, Role, Welcome,
+    Alive, CAPABILITIES_TOLD, CAPABILITY_TOLD_MAX, Control, Fatal, Gone, Heartbeat, Hello,
+    Presence, Refusal, Role, Welcome,
 };
 
 mod grant;
@@ -53,6 +54,7 @@ struct End {
     session: String,
     key: String,
     seal: Option<String>,
+    capabilities: Vec<String>,
     /// When it was heard last.
     heard_ms: u64,
     serves: BTreeSet<FunctionId>,
@@ -151,6 +153,7 @@ impl Claims {
             session: format!("ses_{}", text(id)),
             key: text(key).to_string(),
             seal: hello.seal,
+            capabilities: told(hello.capabilities),
             heard_ms: now_ms,
             serves: BTreeSet::new(),
             serves_all: false,
@@ -351,6 +354,13 @@ impl Claims {
             claims: self.table.claims_of(function).cloned().collect(),
         }
     }
+}
+
+/// Those of an end's capabilities that hosts are told: a presence has to fit a frame.
+fn told(mut capabilities: Vec<String>) -> Vec<String> {
+    capabilities.retain(|named| named.len() <= CAPABILITY_TOLD_MAX);
+    capabilities.truncate(CAPABILITIES_TOLD);
+    capabilities
 }
 
 impl End {

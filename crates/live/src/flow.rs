@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::frame::{Flags, Frame, Head, Kind, PAYLOAD_MAX, Part, UNNUMBERED};
+use crate::{
+    frame::{Flags, Frame, Head, Kind, PAYLOAD_MAX, Part, UNNUMBERED},
+    pack::{pack, unpack},
+};
 
 /// Payload of one frame unless a channel says less; sealing needs some room below [`PAYLOAD_MAX`].
 pub const CHUNK: usize = 128 << 10;
@@ -53,6 +56,9 @@ pub enum Broken {
     /// Frames of one message that do not fit together.
     #[error("frames of one message that do not fit together")]
     Mixed,
+    /// A message that cannot be unpacked.
+    #[error(transparent)]
+    Packed(#[from] crate::Unpackable),
 }
 
 /// One end of an attempt's frames.
@@ -60,6 +66,8 @@ pub enum Broken {
 pub struct Flow {
     of: Part,
     peer: u32,
+    /// Messages that get smaller are compressed.
+    packs: bool,
     /// Frames from `acked` on: sent and not acknowledged, then not sent.
     kept: VecDeque<Kept>,
     acked: u32,
@@ -104,6 +112,7 @@ impl Flow {
         Flow {
             of,
             peer,
+            packs: false,
             kept: VecDeque::new(),
             acked: 0,
             fresh: 0,
@@ -120,10 +129,20 @@ impl Flow {
         }
     }
 
+    /// The same, whose messages are compressed where that pays: the other end reads them.
+    pub fn packing(mut self, packs: bool) -> Flow {
+        self.packs = packs;
+        self
+    }
+
     /// Says something; it is sent as soon as the other end has room.
     pub fn say(&mut self, now: u64, kind: Kind, flags: Flags, body: Bytes, out: &mut Vec<Frame>) {
-        let count = body.len().div_ceil(CHUNK).max(1);
-        let mut rest = body;
+        let packed = self.packs.then(|| pack(&body)).flatten();
+        let (flags, mut rest) = match packed {
+            Some(packed) => (flags.with(Flags::DEFLATED), packed),
+            None => (flags, body),
+        };
+        let count = rest.len().div_ceil(CHUNK).max(1);
         for left in (1..=count).rev() {
             let piece = rest.split_to(rest.len().min(CHUNK));
             self.kept.push_back(Kept {
@@ -249,14 +268,10 @@ impl Flow {
         let Head {
             kind, flags, count, ..
         } = frame.head;
-        let mut message = match self.assembling.take() {
+        let mut begun = match self.assembling.take() {
             None if count == 1 => {
                 self.untaken += 1;
-                whole.push(Message {
-                    kind,
-                    flags,
-                    body: frame.body,
-                });
+                whole.push(message(kind, flags, frame.body)?);
                 return Ok(());
             }
             None => Assembling {
@@ -267,25 +282,21 @@ impl Flow {
             },
             Some(begun) => begun,
         };
-        let fits = message.kind == kind && message.flags == flags && message.left == count;
+        let fits = begun.kind == kind && begun.flags == flags && begun.left == count;
         if !fits {
             return Err(Broken::Mixed);
         }
-        if message.body.len() + frame.body.len() > MESSAGE_MAX {
+        if begun.body.len() + frame.body.len() > MESSAGE_MAX {
             return Err(Broken::TooLarge);
         }
-        message.body.extend_from_slice(&frame.body);
-        message.left -= 1;
-        if message.left > 0 {
-            self.assembling = Some(message);
+        begun.body.extend_from_slice(&frame.body);
+        begun.left -= 1;
+        if begun.left > 0 {
+            self.assembling = Some(begun);
             return Ok(());
         }
         self.untaken += 1;
-        whole.push(Message {
-            kind,
-            flags,
-            body: message.body.freeze(),
-        });
+        whole.push(message(kind, flags, begun.body.freeze())?);
         Ok(())
     }
 
@@ -360,4 +371,14 @@ impl Flow {
         let assembling = self.assembling.as_ref().map_or(0, |begun| begun.body.len());
         kept + early + assembling
     }
+}
+
+/// What came whole, as it was said.
+fn message(kind: Kind, flags: Flags, body: Bytes) -> Result<Message, Broken> {
+    let body = match flags.has(Flags::DEFLATED) {
+        true => unpack(&body, MESSAGE_MAX)?,
+        false => body,
+    };
+    let flags = flags.without(Flags::DEFLATED);
+    Ok(Message { kind, flags, body })
 }

@@ -120,6 +120,12 @@ impl Flags {
     pub const fn with(self, bit: u8) -> Flags {
         Flags(self.0 | bit)
     }
+
+    /// The same with a bit not set.
+    #[must_use]
+    pub const fn without(self, bit: u8) -> Flags {
+        Flags(self.0 & !bit)
+    }
 }
 
 /// One try of one invocation, as frames name it.

@@ -13,7 +13,7 @@ use model::{ErrorType, Failure};
 use crate::{
     flow::{Flow, Message},
     frame::{Flags, Frame, Head, Kind, Part},
-    work::{Answer, Fault, Go, Offer, Why, from_json, to_json},
+    work::{Answer, Elsewhere, Fault, Go, Offer, Why, from_json, to_json},
 };
 
 /// Without an acceptance after so many milliseconds an offer is withdrawn.
@@ -82,12 +82,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Offers an invocation; its ordinal is filled in here.
-    pub fn offer(&mut self, now: u64, key: Key, mut offer: Offer) {
+    /// Offers an invocation; its ordinal is filled in here. `packs`: to a session that reads what is compressed.
+    pub fn offer(&mut self, now: u64, key: Key, mut offer: Offer, packs: bool) {
         let ordinal = self.ordinals.entry(key.peer).or_default();
         *ordinal += 1;
         offer.ordinal = *ordinal;
-        let mut flow = Flow::new(key.of, key.peer);
+        let mut flow = Flow::new(key.of, key.peer).packing(packs);
         let none = Flags::default();
         flow.say(now, Kind::Offer, none, to_json(&offer), &mut self.out);
         let state = State::Offered {
@@ -298,6 +298,13 @@ impl Host {
         };
         self.unnumbered(key, kind, why);
         Some(was)
+    }
+
+    /// Tells a session that an invocation which it claims is not offered to it, as it could not read it.
+    pub fn keep(&mut self, key: Key, why: &Elsewhere) {
+        let body = to_json(why);
+        let frame = Frame::unnumbered(Kind::Withdrawn, key.of, key.peer, body);
+        self.out.push(frame);
     }
 
     fn unnumbered(&mut self, key: Key, kind: Kind, why: &str) {

@@ -2,7 +2,7 @@
 //! While nobody claims anything, asking it costs one load.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -20,11 +20,13 @@ use tokio::{
 
 use crate::{
     channel::{Inbox, Outbox},
+    cover::{Cover, DEFLATE, Seals},
     flow::CHUNK,
     frame::{Frame, Kind, Part},
     host::{Host, Key, Told},
+    key::SealKey,
     message::{Control, Heartbeat, Presence, Present},
-    work::{Go, Lines, Offer, from_json},
+    work::{Elsewhere, Go, Lines, Offer, from_json},
 };
 
 /// Between looks at what time alone asks for, while there are attempts.
@@ -52,6 +54,9 @@ struct Shared {
 
 struct Inner {
     machine: Host,
+    seals: Seals,
+    /// Sessions that were told that they have another key.
+    strangers: HashSet<u32>,
     mails: HashMap<Key, Mail>,
     /// Where lines of attempts go that have ended: a worker's last words take their time. Oldest first.
     late: VecDeque<(Key, Log)>,
@@ -71,10 +76,12 @@ struct Mail {
 pub type Log = Arc<dyn Fn(Lines) + Send + Sync>;
 
 impl Hosting {
-    /// A host whose frames go there. It lives while [`Hosting::run`] does.
-    pub fn new(outbox: Outbox) -> Hosting {
+    /// A host whose frames go there. It lives while [`Hosting::run`] does; its hello has to say what it covers.
+    pub fn new(outbox: Outbox, cover: Cover) -> Hosting {
         let inner = Inner {
             machine: Host::default(),
+            seals: Seals::of_host(cover),
+            strangers: HashSet::new(),
             mails: HashMap::new(),
             late: VecDeque::new(),
             in_flight: HashMap::new(),
@@ -93,6 +100,11 @@ impl Hosting {
     /// Whether nobody claims anything: every invocation runs deployed.
     pub fn is_quiet(&self) -> bool {
         self.0.claimed.load(Relaxed) == 0
+    }
+
+    /// Frames that came and could not be read: another key sealed them, nobody did, or they were changed on their way.
+    pub fn dropped(&self) -> u64 {
+        self.lock().seals.dropped()
     }
 
     /// Offers nothing more, and waits until what runs elsewhere has ended.
@@ -144,7 +156,7 @@ impl Hosting {
         let mut inner = self.lock();
         let peers: Vec<u32> = inner.mails.keys().map(|key| key.peer).collect();
         for peer in peers {
-            inner.machine.gone(peer, why);
+            inner.gone(peer, why);
         }
         inner.deliver();
     }
@@ -157,6 +169,9 @@ impl Hosting {
                 of: frame.head.of,
             };
             let mut inner = self.lock();
+            let Ok(frame) = inner.seals.open(frame) else {
+                return;
+            };
             if frame.head.kind == Kind::Log {
                 let log = inner.log(key);
                 drop(inner);
@@ -177,7 +192,11 @@ impl Hosting {
         }
         match Control::read(&frame) {
             Ok(Control::Presence(presence)) => self.present(presence),
-            Ok(Control::Gone(gone)) => self.step(|machine, _| machine.gone(gone.peer, &gone.why)),
+            Ok(Control::Gone(gone)) => {
+                let mut inner = self.lock();
+                inner.gone(gone.peer, &gone.why);
+                inner.deliver();
+            }
             // What else a channel says to hosts is for whoever keeps the connection.
             Ok(_) | Err(_) => {}
         }
@@ -203,10 +222,11 @@ impl Hosting {
         &self,
         to: &Present,
         of: Part,
-        offer: Offer,
+        mut offer: Offer,
         log: Option<Log>,
     ) -> Result<Accepted, String> {
         let key = Key { peer: to.peer, of };
+        self.suits(to, key)?;
         let (told, mut mail) = mpsc::unbounded_channel();
         let room = Arc::new(Notify::new());
         {
@@ -219,7 +239,12 @@ impl Hosting {
             let room = room.clone();
             inner.mails.insert(key, Mail { told, room, log });
             let now = self.now();
-            inner.machine.offer(now, key, offer);
+            inner.seals.know(to.peer, &to.session);
+            let packs = inner.seals.cover().packs_for(&to.capabilities);
+            if inner.seals.cover().packs {
+                offer.capabilities.push(DEFLATE.into());
+            }
+            inner.machine.offer(now, key, offer, packs);
             inner.deliver();
         }
         let attempt = Attempt {
@@ -238,6 +263,34 @@ impl Hosting {
             Some(Told::Free(why)) => Err(attempt.ended(why)),
             Some(_) | None => Err("the channel is closed".into()),
         }
+    }
+
+    /// Whether a session could read what this host seals. If not it is told so, once.
+    fn suits(&self, to: &Present, key: Key) -> Result<(), String> {
+        let mut inner = self.lock();
+        let Some(mine) = inner.seals.cover().key.as_ref().map(SealKey::name) else {
+            return Ok(());
+        };
+        let why = match &to.seal {
+            Some(theirs) if *theirs == mine => return Ok(()),
+            Some(theirs) => format!(
+                "{} seals with another key, {theirs}, than {mine} of this host",
+                to.developer
+            ),
+            None => format!(
+                "{} has no key, and this host seals with {mine}",
+                to.developer
+            ),
+        };
+        if inner.strangers.insert(to.peer) {
+            let said = Elsewhere {
+                why: why.clone(),
+                seal: mine,
+            };
+            inner.machine.keep(key, &said);
+            inner.deliver();
+        }
+        Err(why)
     }
 
     fn step(&self, step: impl FnOnce(&mut Host, u64)) {
@@ -275,6 +328,12 @@ impl Inner {
 }
 
 impl Inner {
+    fn gone(&mut self, peer: u32, why: &str) {
+        self.seals.forget(peer);
+        self.strangers.remove(&peer);
+        self.machine.gone(peer, why);
+    }
+
     fn log(&self, key: Key) -> Option<Log> {
         if let Some(mail) = self.mails.get(&key) {
             return mail.log.clone();
@@ -284,6 +343,10 @@ impl Inner {
     }
 
     fn send(&self, frame: Frame) {
+        // What cannot be sealed now is said again later.
+        let Some(frame) = self.seals.seal(frame) else {
+            return;
+        };
         // A channel that is closed says so where it is read.
         let _is_open = self.outbox.send(frame).is_ok();
     }

@@ -31,6 +31,12 @@ pub const SEAL_MAX: usize = 16;
 /// Most capabilities that an end names.
 pub const CAPABILITIES_MAX: usize = 32;
 
+/// Of a session's capabilities hosts are told the first so many …
+pub(crate) const CAPABILITIES_TOLD: usize = 4;
+
+/// … that are no longer than this, in bytes.
+pub(crate) const CAPABILITY_TOLD_MAX: usize = 16;
+
 /// Which end introduces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -245,6 +251,9 @@ pub struct Present {
     /// Which sealing key the session has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<String>,
+    /// What the session can do beyond the first version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 /// A host says whose invocations it may offer; replaces what it said before.

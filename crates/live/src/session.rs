@@ -9,6 +9,7 @@ use bytes::Bytes;
 use model::Failure;
 
 use crate::{
+    cover::DEFLATE,
     flow::{Flow, Message},
     frame::{Flags, Frame, Head, Kind, UNNUMBERED},
     host::{Key, last, why_of},
@@ -52,11 +53,18 @@ struct Attempt {
 pub struct Session {
     attempts: BTreeMap<Key, Attempt>,
     seen: BTreeMap<u32, Seen>,
+    /// Messages are compressed, for hosts that read that.
+    packs: bool,
     out: Vec<Frame>,
     asked: Vec<(Key, Asked)>,
 }
 
 impl Session {
+    /// Messages are compressed from now on, for hosts that read that.
+    pub fn pack(&mut self) {
+        self.packs = true;
+    }
+
     /// It would run it. `false`: it is over already.
     pub fn accept(&mut self, now: u64, key: Key) -> bool {
         self.say(
@@ -238,19 +246,21 @@ impl Session {
     }
 
     fn begin(&mut self, now: u64, key: Key, frame: Frame) {
-        let offer: Offer = match from_json("an offer", &frame.body) {
-            Ok(offer) if frame.head.count == 1 => offer,
-            _ => return self.unknown(key),
+        let mut flow = Flow::new(key.of, key.peer);
+        let heard = flow.hear(now, frame, &mut self.out).unwrap_or_default();
+        // It is one whole message, or none of a host that keeps the rules.
+        let [message] = &heard[..] else {
+            return self.unknown(key);
+        };
+        let Ok(offer): Result<Offer, _> = from_json("an offer", &message.body) else {
+            return self.unknown(key);
         };
         // One that was offered before is over: what comes now was long on its way.
         if !self.seen.entry(key.peer).or_default().is_new(offer.ordinal) {
             return;
         }
-        let mut flow = Flow::new(key.of, key.peer);
-        // A flow that nothing was said in yet cannot be broken by one whole message.
-        if flow.hear(now, frame, &mut self.out).is_err() {
-            return;
-        }
+        let packs = self.packs && offer.capabilities.iter().any(|named| named == DEFLATE);
+        flow = flow.packing(packs);
         flow.taken(&mut self.out);
         let state = State::Offered;
         self.attempts.insert(key, Attempt { state, flow });

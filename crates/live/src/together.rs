@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::*;
+use crate::{queue::queue, *};
 
 /// Answers with what it was asked.
 #[derive(Default)]
@@ -80,8 +80,52 @@ fn hello(role: Role) -> Hello {
     }
 }
 
+/// The same frames, each sealed one behind two that somebody changed on the way.
+fn tampered(mut inbox: Inbox) -> Inbox {
+    let (feed, changed) = queue(QUEUE_MAX);
+    tokio::spawn(async move {
+        while let Some(frame) = inbox.recv().await {
+            if frame.head.flags.has(Flags::SEALED) {
+                let mut other = frame.clone();
+                other.body = frame.body.iter().rev().copied().collect();
+                feed.push(other.clone()).unwrap();
+                other.head.flags = other.head.flags.without(Flags::SEALED);
+                feed.push(other).unwrap();
+            }
+            feed.push(frame).unwrap();
+        }
+        feed.finish();
+    });
+    changed
+}
+
+/// A channel between whose ends somebody sits.
+struct Tampering(Local);
+
+impl Channel for Tampering {
+    fn join(&self, hello: Hello) -> Joining<'_> {
+        Box::pin(async move {
+            let mut joined = self.0.join(hello).await?;
+            joined.inbox = tampered(joined.inbox);
+            Ok(joined)
+        })
+    }
+}
+
+fn sealed(byte: u8) -> Cover {
+    Cover {
+        key: Some(SealKey::new([byte; 32])),
+        takes_plain: false,
+        packs: true,
+    }
+}
+
 impl Stage {
     async fn set(echo: Echo) -> Stage {
+        Stage::between(echo, Cover::default(), Cover::default(), false).await
+    }
+
+    async fn between(echo: Echo, host: Cover, session: Cover, tampers: bool) -> Stage {
         let broker = Broker::new(ChannelSettings::default(), Arc::new(Open));
         let who = Credentials {
             may_attach: true,
@@ -92,8 +136,13 @@ impl Stage {
             broker: broker.clone(),
             who,
         };
-        let joined = local.join(hello(Role::Host)).await.unwrap();
-        let hosting = Hosting::new(joined.outbox.clone());
+        let mut says = hello(Role::Host);
+        host.tell(&mut says);
+        let mut joined = local.join(says).await.unwrap();
+        if tampers {
+            joined.inbox = tampered(joined.inbox);
+        }
+        let hosting = Hosting::new(joined.outbox.clone(), host);
         let serve = Serve {
             functions: Vec::new(),
             all: true,
@@ -105,8 +154,12 @@ impl Stage {
         tokio::spawn(async move { keeper.keep_time().await });
         let (sender, events) = mpsc::unbounded_channel();
         let echo = Arc::new(echo);
-        let channel = Arc::new(local);
-        let session = Attached::new(channel, hello(Role::Session), echo.clone(), sender);
+        let channel: Arc<dyn Channel> = match tampers {
+            true => Arc::new(Tampering(local)),
+            false => Arc::new(local),
+        };
+        let says = hello(Role::Session);
+        let session = Attached::new(channel, says, echo.clone(), sender, session);
         let wish = Wish {
             function: "default/hello".into(),
             rule: "all".into(),
@@ -150,6 +203,20 @@ impl Stage {
         }
     }
 
+    /// What could not be read, in the session's words.
+    async fn unreadable(&mut self) -> String {
+        let told = async {
+            loop {
+                match self.events.recv().await {
+                    Some(Event::Unreadable { why }) => return why,
+                    Some(_) => {}
+                    None => panic!("the session ended"),
+                }
+            }
+        };
+        timeout(Duration::from_secs(20), told).await.expect("said")
+    }
+
     async fn offer(&self) -> Result<Accepted, String> {
         let claims = self.hosting.claims("default/hello").ok_or("nobody")?;
         let of = Part {
@@ -171,6 +238,7 @@ impl Stage {
             who: None,
             method: None,
             path: None,
+            capabilities: Vec::new(),
         };
         self.hosting.offer(&claims[0], of, offer, None).await
     }
@@ -194,8 +262,67 @@ async fn next(running: &mut Running) -> Option<Told> {
 #[tokio::test]
 async fn six_mebibytes_go_there_and_come_back() {
     let stage = Stage::set(Echo::default()).await;
+    there_and_back(&stage).await;
+    assert_eq!((stage.hosting.dropped(), stage.session.dropped()), (0, 0));
+}
+
+#[tokio::test]
+async fn sealed_and_packed_they_do_too() {
+    let stage = Stage::between(Echo::default(), sealed(7), sealed(7), false).await;
+    there_and_back(&stage).await;
+    assert_eq!((stage.hosting.dropped(), stage.session.dropped()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_somebody_changes_on_the_way_is_dropped_and_counted() {
+    let mut stage = Stage::between(Echo::default(), sealed(7), sealed(7), true).await;
+    there_and_back(&stage).await;
+    assert_eq!(stage.echo.runs.load(SeqCst), 1);
+    assert!(stage.hosting.dropped() > 2 && stage.session.dropped() > 2);
+    let why = stage.unreadable().await;
+    assert!(why.contains("cannot be opened"), "{why}");
+}
+
+#[tokio::test]
+async fn with_another_key_it_runs_deployed_and_both_sides_say_so() {
+    for (host, session, words) in [
+        (sealed(7), sealed(8), "yours is"),
+        (sealed(7), Cover::default(), "you have none"),
+    ] {
+        let mut stage = Stage::between(Echo::default(), host, session, false).await;
+        for _ in 0..2 {
+            let why = stage.offer().await.err().unwrap();
+            assert!(why.contains("key") && why.contains("4bb06f8e"), "{why}");
+        }
+        let why = stage.unreadable().await;
+        assert!(why.contains("4bb06f8e") && why.contains(words), "{why}");
+        assert_eq!(stage.echo.runs.load(SeqCst), 0);
+        assert!(stage.events.try_recv().is_err(), "it is said once");
+    }
+}
+
+#[tokio::test]
+async fn a_session_with_a_key_takes_what_nobody_sealed_only_on_its_server_s_own_channel() {
+    let mut stage = Stage::between(Echo::default(), Cover::default(), sealed(7), false).await;
+    let why = stage.offer().await.err().unwrap();
+    assert!(why.contains("only what is sealed"), "{why}");
+    let why = stage.unreadable().await;
+    assert!(why.contains("offered unsealed"), "{why}");
+
+    let own = Cover {
+        takes_plain: true,
+        ..sealed(7)
+    };
+    let stage = Stage::between(Echo::default(), Cover::default(), own.clone(), false).await;
+    there_and_back(&stage).await;
+    let stage = Stage::between(Echo::default(), sealed(7), own, false).await;
+    there_and_back(&stage).await;
+}
+
+/// Sends 6 MiB and gets them back.
+async fn there_and_back(stage: &Stage) {
     let mut running = stage.offer().await.unwrap().go(&go(true)).unwrap();
-    let all: Bytes = (0..6 << 20).map(|n: u32| n as u8).collect();
+    let all: Bytes = (0..6 << 20).map(|n: u32| (n >> 3) as u8).collect();
     let (sender, body) = (running.sender(), all.clone());
     let sending = tokio::spawn(async move { sender.send(body, true).await });
     let Some(Told::Answer(head)) = next(&mut running).await else {

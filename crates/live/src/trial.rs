@@ -8,7 +8,11 @@ use model::{ErrorType, Failure, InvocationId};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use crate::{Answer, Asked, Frame, Go, Host, Key, Offer, Part, Session, Told};
+use crate::{
+    Answer, Asked, Cover, DEFLATE, Frame, Go, Host, Key, Kind, Offer, Part, SealKey, Session, Told,
+    UNNUMBERED,
+    cover::{Seals, Shut},
+};
 
 /// How bad the channel is, in a hundred.
 #[derive(Clone, Copy)]
@@ -31,6 +35,17 @@ const CALM: Weather = Weather {
     delays: 0,
     cuts: 0,
 };
+
+/// How payloads cross, and who else is on the channel.
+#[derive(Clone, Copy, PartialEq)]
+enum Ends {
+    /// In the clear, as they are.
+    Plain,
+    /// Sealed and compressed, while a third party changes, doubles, and invents frames.
+    Sealed,
+    /// Sealed, each with a key of its own.
+    Strangers,
+}
 
 /// A frame on its way.
 struct Flying {
@@ -65,6 +80,10 @@ struct World {
     weather: Weather,
     host: Host,
     session: Session,
+    ends: Ends,
+    seals: (Seals, Seals),
+    /// Frames that a third party made.
+    forged: u64,
     /// The session's number as the host knows it, and the host's as the session does.
     peers: (u32, u32),
     flying: Vec<Flying>,
@@ -76,19 +95,69 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, weather: Weather) -> World {
-        World {
+    fn new(seed: u64, weather: Weather, ends: Ends) -> World {
+        let mut world = World {
             dice: StdRng::seed_from_u64(seed),
             now: 1_000_000,
             weather,
             host: Host::default(),
             session: Session::default(),
+            ends,
+            seals: (
+                Seals::of_host(Cover::default()),
+                Seals::of_session(Cover::default()),
+            ),
+            forged: 0,
             peers: (7, 3),
             flying: Vec::new(),
             stories: BTreeMap::new(),
             running: HashMap::new(),
             sending: HashMap::new(),
+        };
+        world.enter();
+        world
+    }
+
+    /// Both ends begin to talk as who they are now.
+    fn enter(&mut self) {
+        let cover = |key: u8| Cover {
+            key: (self.ends != Ends::Plain).then(|| SealKey::new([key; 32])),
+            takes_plain: false,
+            packs: self.ends == Ends::Sealed,
+        };
+        let own = if self.ends == Ends::Strangers { 2 } else { 1 };
+        self.seals = (Seals::of_host(cover(1)), Seals::of_session(cover(own)));
+        let session = format!("ses_{}", self.peers.0);
+        self.seals.0.know(self.peers.0, &session);
+        self.seals.1.welcome(&session);
+        if self.ends == Ends::Sealed {
+            self.session.pack();
         }
+    }
+
+    /// Somebody between the two ends says what neither did.
+    fn forge(&mut self, frame: &Frame) -> Option<Frame> {
+        // Of the channel's own words, and of what only says that something is over, everybody may be the author.
+        if frame.head.index == UNNUMBERED || !self.chance(20) {
+            return None;
+        }
+        self.forged += 1;
+        let mut forged = frame.clone();
+        match self.dice.random_range(0..4) {
+            0 => forged.head.index += 1,
+            1 => forged.head.kind = Kind::Body,
+            2 => {
+                let mut bytes = forged.body.to_vec();
+                let at = self.dice.random_range(0..bytes.len());
+                bytes[at] ^= 1 << self.dice.random_range(0..8);
+                forged.body = bytes.into();
+            }
+            _ => {
+                forged.head.flags = crate::Flags::default();
+                forged.body = Bytes::from_static(b"{\"why\":\"forged\"}");
+            }
+        }
+        Some(forged)
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -116,9 +185,10 @@ impl World {
             who: None,
             method: None,
             path: None,
+            capabilities: vec![DEFLATE.into()],
         };
-        let peer = self.peers.0;
-        self.host.offer(self.now, Key { peer, of }, offer);
+        let (peer, packs) = (self.peers.0, self.ends == Ends::Sealed);
+        self.host.offer(self.now, Key { peer, of }, offer, packs);
     }
 
     /// Sends what both ends said through the weather, and plays what they were told.
@@ -144,7 +214,7 @@ impl World {
     }
 
     /// The channel tells each end the other's number.
-    fn send(&mut self, mut frame: Frame, to_session: bool) {
+    fn send(&mut self, frame: Frame, to_session: bool) {
         let (session, host) = self.peers;
         let (meant, from) = match to_session {
             true => (session, host),
@@ -158,7 +228,23 @@ impl World {
                 false => self.session.gone(peer, "it is not there"),
             };
         }
+        let seals = match to_session {
+            true => &self.seals.0,
+            false => &self.seals.1,
+        };
+        let Some(mut frame) = seals.seal(frame) else {
+            return;
+        };
         frame.head.peer = from;
+        if self.ends == Ends::Sealed
+            && let Some(forged) = self.forge(&frame)
+        {
+            self.flying.push(Flying {
+                arrives: self.now + self.dice.random_range(0..100),
+                to_session,
+                bytes: forged.encode(),
+            });
+        }
         let weather = self.weather;
         if self.chance(weather.drops) {
             return;
@@ -197,9 +283,14 @@ impl World {
             let Ok(frame) = Frame::decode(bytes) else {
                 continue;
             };
-            match to_session {
-                true => self.session.hear(now, frame),
-                false => self.host.hear(now, frame),
+            let opened = match to_session {
+                true => self.seals.1.open(frame),
+                false => self.seals.0.open(frame),
+            };
+            match (opened, to_session) {
+                (Ok(frame), true) => self.session.hear(now, frame),
+                (Ok(frame), false) => self.host.hear(now, frame),
+                (Err(Shut::Dropped | Shut::PlainOffer), _) => {}
             }
             self.turn();
         }
@@ -261,6 +352,10 @@ impl World {
     fn piece(&mut self) -> Bytes {
         let mut bytes = vec![0; self.dice.random_range(0..40)];
         self.dice.fill(&mut bytes[..]);
+        // Some of it gets smaller when it is packed.
+        if self.ends == Ends::Sealed && self.chance(10) {
+            bytes = bytes.repeat(200);
+        }
         Bytes::from(bytes)
     }
 
@@ -375,6 +470,7 @@ impl World {
         let old = self.peers.0;
         self.peers.0 += 1;
         self.host.gone(old, "its connection closed");
+        self.enter();
         self.flying.retain(|flying| !flying.to_session);
         self.turn();
         // At once, not at some deadline.
@@ -443,7 +539,11 @@ impl World {
 }
 
 fn play(seed: u64, weather: Weather, deaths: bool) -> World {
-    let mut world = World::new(seed, weather);
+    play_as(Ends::Plain, seed, weather, deaths)
+}
+
+fn play_as(ends: Ends, seed: u64, weather: Weather, deaths: bool) -> World {
+    let mut world = World::new(seed, weather, ends);
     for _ in 0..60 {
         if world.chance(60) {
             world.offer();
@@ -490,5 +590,28 @@ fn in_calm_weather_nothing_is_lost() {
             !story.left && story.failure.is_none() && story.committed && !story.got_all
         };
         assert_eq!(world.stories.values().filter(lost).count(), 0);
+    }
+}
+
+#[test]
+fn sealed_and_packed_whatever_a_third_party_does_to_frames_nothing_changes() {
+    let (mut forged, mut dropped) = (0, 0);
+    for seed in 0..100 {
+        let world = play_as(Ends::Sealed, seed, STORM, seed % 2 == 0);
+        forged += world.forged;
+        dropped += world.seals.0.dropped() + world.seals.1.dropped();
+    }
+    assert!(forged > 1000 && dropped > 1000, "{forged} {dropped}");
+}
+
+#[test]
+fn a_host_of_another_key_is_never_understood_and_runs_its_own() {
+    for seed in 0..50 {
+        let world = play_as(Ends::Strangers, seed, STORM, false);
+        assert!(world.seals.1.dropped() > 0);
+        for story in world.stories.values() {
+            assert!(!story.committed && story.started == 0);
+            assert!(story.left || story.free == 1);
+        }
     }
 }

@@ -44,6 +44,9 @@ pub struct Offer {
     /// Path and query, for web requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// What the host can do beyond the first version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 /// Why something is not done: a decline, a withdrawal, a cancellation.
@@ -51,6 +54,15 @@ pub struct Offer {
 pub struct Why {
     /// In words that people read.
     pub why: String,
+}
+
+/// A withdrawal of what was never offered, for it would be sealed with another key than the session's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// In words that people read.
+    pub why: String,
+    /// Which key the host has.
+    pub seal: String,
 }
 
 /// The request that is to be run, without its body.

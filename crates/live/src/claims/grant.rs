@@ -100,6 +100,7 @@ impl Claims {
             concurrency: claim.concurrency,
             hold_deadline: claim.hold_deadline,
             seal: end.seal.clone(),
+            capabilities: end.capabilities.clone(),
         };
         Ok((self.table.insert(&function, present, now_ms), function))
     }

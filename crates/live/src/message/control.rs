@@ -174,6 +174,7 @@ mod tests {
     use model::{RULE_MAX, Rule};
 
     use super::*;
+    use crate::message::{CAPABILITIES_TOLD, CAPABILITY_TOLD_MAX};
     use crate::{Mode, Present, Refusal, Role};
 
     fn hello() -> Hello {
@@ -285,6 +286,7 @@ mod tests {
             concurrency: Some(u32::MAX),
             hold_deadline: false,
             seal: Some("\"".repeat(SEAL_MAX)),
+            capabilities: vec!["\"".repeat(CAPABILITY_TOLD_MAX); CAPABILITIES_TOLD],
         };
         let fullest = Presence {
             function: "f".repeat(NAME_MAX),
