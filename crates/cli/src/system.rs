@@ -57,6 +57,13 @@ pub fn path() -> OsString {
     env::var_os("PATH").unwrap_or_default()
 }
 
+/// The text of the key that seals what crosses a live channel. Only the environment holds it: what is typed is seen by
+/// others, and kept by shells.
+pub fn channel_key() -> Option<String> {
+    let key = env::var("BUNGEE_KEY").ok();
+    key.filter(|key| !key.is_empty())
+}
+
 /// Who develops here, as others see it: `ann@laptop`.
 pub fn developer() -> String {
     let named = |name: &str| env::var(name).ok().filter(|name| !name.is_empty());

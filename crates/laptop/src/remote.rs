@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use live::{Attached, Channel, Hello, JoinError, Role, Terms, WebSocketChannel};
+use live::{Attached, Channel, Cover, Hello, JoinError, Role, SealKey, Terms, WebSocketChannel};
 use model::{FunctionId, LogLine, Name, Rule};
 use server::{Server, Workbench};
 use tokio::{
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
 pub use env::Borrowed;
-pub use live::{Event, Holder, Mode, Refusal, Welcome, Wish};
+pub use live::{ChannelKey, Event, Holder, KeyError, Mode, Refusal, Welcome, Wish};
 use runner::LocalRunner;
 pub use story::{About, Stories};
 
@@ -79,6 +79,22 @@ pub struct Place {
     pub developer: String,
     /// The server's API; `None` where there is only a channel.
     pub api: Option<Client>,
+    /// Seals what crosses to whoever has it too.
+    pub key: Option<SealKey>,
+    /// Whether it is on this machine.
+    pub is_loopback: bool,
+}
+
+impl Place {
+    /// How payloads cross. A server's own channel belongs to nobody else, so its own invocations need no seal there;
+    /// a channel on its own is a third party's, and with a key only what is sealed is taken.
+    fn cover(&self) -> Cover {
+        Cover {
+            key: self.key.clone(),
+            takes_plain: self.api.is_some(),
+            packs: !self.is_loopback,
+        }
+    }
 }
 
 /// A session that is attached, or tries to be.
@@ -138,7 +154,7 @@ impl Remote {
             capabilities: Vec::new(),
             seal: None,
         };
-        let attached = Attached::new(channel, hello, runner, events);
+        let attached = Attached::new(channel, hello, runner, events, place.cover());
         let leaving = CancellationToken::new();
         let (wanted, wants) = watch::channel(wanted);
         let mut tasks = JoinSet::new();

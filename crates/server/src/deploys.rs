@@ -9,6 +9,7 @@ mod visit;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use live::Broker;
 use model::{
     AliasPart, AliasTarget, Digest, ErrorType, Failure, FunctionId, Kind, Limits, Runtime,
     Settings, SettingsPatch, VersionNumber, VersionRef,
@@ -45,6 +46,8 @@ pub(crate) struct Deploys {
     pub held: Held,
     /// What a function's environment is besides what it says itself, by function: lent by whoever develops, and never stored.
     pub lent: ArcSwap<BTreeMap<FunctionId, BTreeMap<String, String>>>,
+    /// Where laptops claim functions.
+    pub channel: Broker,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
     /// What takes no more calls, and of which something still runs.
@@ -60,6 +63,7 @@ pub(crate) struct Parts {
     pub store: Store,
     pub workers: Workers,
     pub registry: Arc<Registry>,
+    pub channel: Broker,
     pub data_dir: PathBuf,
     pub limits: Arc<Limits>,
     pub programs: Programs,
@@ -80,6 +84,7 @@ impl Deploys {
             store: parts.store,
             workers: parts.workers,
             registry: parts.registry,
+            channel: parts.channel,
             bundles: Bundles::new(parts.data_dir),
             limits: parts.limits,
             bun: parts.programs.bun,

@@ -89,11 +89,13 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     })
     .map_err(StartError::Workers)?;
     let registry = Arc::new(Registry::new(options.home_project.clone()));
+    let (live, live_inbox) = Live::open(registry.clone(), &options).await;
     let metrics = Arc::new(Metrics::new());
     let deploys = Deploys::new(Parts {
         store: store.clone(),
         workers: workers.clone(),
         registry: registry.clone(),
+        channel: live.broker.clone(),
         data_dir: data_dir.clone(),
         limits: limits.clone(),
         programs,
@@ -101,7 +103,6 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         grace: options.grace,
     });
     deploys.load().await?;
-    let (live, live_inbox) = Live::open(registry.clone(), &options).await;
     let app = Arc::new(App {
         live,
         logs: logs.clone(),

@@ -9,8 +9,8 @@ mod session;
 use std::{sync::Arc, time::Duration};
 
 use live::{
-    Broker, Channel, ChannelSettings, Control, Credentials, Hello, Hosting, Inbox, Joined, Local,
-    Mode, Policy, Refusal, Role, Serve,
+    Broker, Channel, ChannelSettings, Control, Cover, Credentials, Hello, Hosting, Inbox, Joined,
+    Local, Mode, Policy, Refusal, Role, Serve,
 };
 use model::{Facts, FunctionId, Trigger};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -75,7 +75,12 @@ impl Live {
             functions: Vec::new(),
             all: true,
         };
-        let hosting = Hosting::new(outbox.clone());
+        // Who is on this channel talks to the server itself: nobody to seal from. Laptops elsewhere ask for compression.
+        let cover = Cover {
+            packs: true,
+            ..Cover::default()
+        };
+        let hosting = Hosting::new(outbox.clone(), cover);
         outbox
             .send(Control::from(all))
             .expect("a channel stays open until it is closed");
@@ -147,7 +152,12 @@ impl Policy for Rules {
                 format!("`{function}` cannot be claimed: its `live` is `off`"),
                 "set `live = \"on\"` in bungee.toml and deploy",
             )),
-            Some(_) | None => Ok(()),
+            Some(State::Disabled) => {
+                let message = format!("`{function}` cannot be claimed: it is disabled");
+                let hint = format!("`bungee enable {}` lets calls in again", function.name);
+                Err(Refusal::new("FunctionDisabled", message).hint(hint))
+            }
+            Some(State::Deployed(_) | State::NotDeployed) | None => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod remote;
 mod terminal;
+mod way;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -144,6 +144,8 @@ impl Deploys {
         self.leaving.locked().insert(id.clone());
         let served = serve::pools(self.registry.table().state(id));
         self.registry.remove(id);
+        self.channel
+            .revoke(|function| function == id, "the function was deleted");
         for deployed in served.into_values() {
             self.close(deployed);
         }

@@ -6,7 +6,7 @@ use model::{Failure, FunctionId, VersionNumber};
 use store::StoreError;
 
 use super::{Deploys, serve, store_failure};
-use crate::serving::Deployed;
+use crate::{registry::State, serving::Deployed};
 
 impl Deploys {
     /// Calls find the function no more; what is in flight ends. Nothing that is stored changes.
@@ -17,6 +17,18 @@ impl Deploys {
         for old in pools.into_values() {
             self.close(old);
         }
+    }
+
+    /// Ends claims of laptops that the function does not allow any more.
+    pub(super) fn call_back(&self, id: &FunctionId) {
+        let why = match self.registry.table().state(id) {
+            Some(State::Disabled) => "the function was disabled",
+            Some(State::Deployed(serving)) if serving.keeps_laptops_out() => {
+                "its `live` was switched off"
+            }
+            Some(State::Deployed(_) | State::NotDeployed) | None => return,
+        };
+        self.channel.revoke(|function| function == id, why);
     }
 
     /// Closes what another version took over from, and remembers it until its workers are gone.

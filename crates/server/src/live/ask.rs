@@ -147,6 +147,7 @@ impl Plan {
             who: self.who.clone(),
             method,
             path,
+            capabilities: Vec::new(),
         }
     }
 

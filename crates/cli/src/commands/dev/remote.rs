@@ -13,7 +13,10 @@ use laptop::{
 use model::{Name, Rule};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::terminal::{Sources, Terminal};
+use super::{
+    terminal::{Sources, Terminal},
+    way::{Way, key},
+};
 use crate::{
     commands::Door,
     connection,
@@ -25,7 +28,7 @@ use crate::{
 /// Arguments of `dev --remote`.
 #[derive(Debug, Clone, Args)]
 pub struct Remote {
-    /// Run the invocations of this server's functions here: http(s)://… of a server, or ws(s)://… of a relay
+    /// Run the invocations of this server's functions here: http(s)://… of a server, or ws(s)://… of a relay, sealed with BUNGEE_KEY
     #[arg(long, value_name = "URL", help_heading = "Attached to a server")]
     pub remote: Option<String>,
     /// Only these functions of the folder, separated by commas
@@ -69,7 +72,7 @@ pub struct Remote {
     /// At most so many invocations of a function at once; the rest run deployed
     #[arg(long, value_name = "N", requires = "remote", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Attached to a server")]
     concurrency: Option<u32>,
-    /// Attach over plain http:// to another machine, where everybody on the way reads along
+    /// Attach over plain http:// to another machine, where everybody on the way reads along; over plain ws:// with BUNGEE_KEY
     #[arg(long, requires = "remote", help_heading = "Attached to a server")]
     insecure: bool,
 }
@@ -90,23 +93,28 @@ impl Remote {
                 .hint("attach to the server itself with http(s)://, or to a relay with ws(s)://")
                 .into());
         }
-        let is_plain = matches!(scheme, "http" | "ws");
         let is_api = matches!(scheme, "http" | "https");
         let as_http = url.replacen("ws", "http", usize::from(scheme.starts_with("ws")));
         let address: Address = as_http.parse().map_err(|_| {
             Complaint::usage(format!("`{url}` is nothing to attach to"))
                 .hint("write it like https://functions.example.com or ws://127.0.0.1:24193")
         })?;
-        if is_plain && !address.is_loopback() && !self.insecure {
-            let message = format!(
-                "`{url}` is not encrypted: payloads and the token would cross the network in the clear"
-            );
-            return Err(Complaint::new(Exit::Refused, message)
-                .hint("use https://, or say `--insecure` where the network itself is private")
-                .into());
+        let key = key()?;
+        let is_loopback = address.is_loopback();
+        if !is_loopback {
+            let way = Way {
+                url,
+                is_server: is_api,
+                is_plain: matches!(scheme, "http" | "ws"),
+                has_key: key.is_some(),
+                insecure: self.insecure,
+            };
+            way.check()?;
         }
         let token = door.global.token.clone();
         let token = token.or_else(|| connection::kept_token(&address));
+        // A key's own token is mostly a bridge's: whoever has one of his own comes with that.
+        let token = token.or_else(|| Some(key.as_ref()?.token().to_owned()));
         let api = match is_api {
             true => Some(Client::new(address, token.clone())?),
             false => None,
@@ -116,6 +124,8 @@ impl Remote {
             token,
             developer: system::developer(),
             api,
+            key: key.map(|key| key.seal),
+            is_loopback,
         }))
     }
 
@@ -248,6 +258,7 @@ impl Standing {
                 )]
             }
             Event::Unreachable { .. } => Vec::new(),
+            Event::Unreadable { why } => vec![format!("{warn} {why}")],
             Event::Lapsed { running, why } => vec![format!(
                 "{warn} {running} invocation(s) stopped here: {why}; they have failed where they came from"
             )],
