@@ -61,7 +61,7 @@ pub struct Why {
 pub struct Elsewhere {
     /// In words that people read.
     pub why: String,
-    /// Which key the host has.
+    /// Which key the host has; empty: none.
     pub seal: String,
 }
 

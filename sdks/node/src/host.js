@@ -7,7 +7,7 @@ const crypto = require("node:crypto");
 const { performance } = require("node:perf_hooks");
 const { Attempts } = require("./attempts");
 const { Channel } = require("./channel");
-const { KIND, FLAG, parseObject } = require("./frame");
+const { KIND, FLAG, UNNUMBERED, encode, parseObject } = require("./frame");
 const { Pipe } = require("./pipe");
 const { Sealer, keyId } = require("./seal");
 const { matches } = require("./rules");
@@ -27,6 +27,8 @@ class Host {
     this.presence = new Map();
     this.tries = new Map();
     this.ordinals = new Map();
+    /** Sessions that were told that they have another key. */
+    this.strangers = new Set();
     this.inFlight = 0;
     this.knows = [];
     /** Whether the channel has told all claims of what is served here; `asked` is the heartbeat behind the question. */
@@ -71,6 +73,7 @@ class Host {
 
   uninformed() {
     this.presence.clear();
+    this.strangers.clear();
     this.isInformed = false;
   }
 
@@ -86,6 +89,7 @@ class Host {
     } else if (kind === KIND.Gone) {
       this.attempts.loseAll(payload.peer, String(payload.why ?? "its connection closed"));
       this.ordinals.delete(payload.peer);
+      this.strangers.delete(payload.peer);
     }
   }
 
@@ -127,7 +131,16 @@ class Host {
     if ((claim.seal ?? undefined) === mine) return true;
     const key = mine ? `has not the key ${mine} of this host` : "has a key, and this host none";
     this.sayOnce(`the session of ${claim.developer ?? "somebody"} ${key}; deployed code runs`);
+    this.keepFrom(claim.peer, `it ${key}`, mine ?? "");
     return false;
+  }
+
+  /** The developer is to know as well why nothing comes; each is told once. @param {number} peer @param {string} why @param {string} seal */
+  keepFrom(peer, why, seal) {
+    if (this.strangers.has(peer)) return;
+    this.strangers.add(peer);
+    const head = { kind: KIND.Withdrawn, flags: 0, id: newId(), attempt: 1, index: UNNUMBERED, count: 1, ack: 0, window: 0, peer };
+    this.channel.send(encode(head, Buffer.from(JSON.stringify({ why, seal }))));
   }
 
   sayOnce(line) {

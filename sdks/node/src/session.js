@@ -63,7 +63,10 @@ class Session {
     const { channel, attempts } = this;
     channel.on("welcome", (welcome, isResumed) => this.welcomed(welcome, isResumed));
     channel.on("control", (kind, payload) => this.control(kind, payload));
-    channel.on("frame", (head, body) => attempts.take(head, body));
+    channel.on("frame", (head, body) => {
+      if (head.kind === KIND.Withdrawn) this.keptAway(body);
+      attempts.take(head, body);
+    });
     channel.on("down", (why) => this.down(why));
     channel.on("lapsed", (why) => this.abortAll(why));
     channel.on("refused", ({ type, message, hint }) => {
@@ -154,6 +157,21 @@ class Session {
   gone({ peer, why }) {
     this.attempts.loseAll(peer, String(why ?? "its connection closed"));
     this.seen.delete(peer);
+  }
+
+  /** A host that has another key says so instead of offering; said on in our own words, for anybody on the channel can say it. */
+  keptAway(body) {
+    let seal;
+    try {
+      seal = parseObject(body).seal;
+    } catch (error) {
+      if (!(error instanceof BadFrame)) throw error;
+    }
+    if (typeof seal !== "string" || !/^[0-9a-f]{0,16}$/.test(seal)) return;
+    const mine = this.settings.seal ? `yours is ${keyId(this.settings.seal)}` : "you have none";
+    const line = `a host here seals with ${seal ? `the key ${seal}` : "no key"}, and ${mine}: its invocations run deployed`;
+    if (this.said !== line) this.say(line);
+    this.said = line;
   }
 
   /** A first frame of an attempt. What cannot be read is not answered: the host takes the deployed code. */

@@ -354,6 +354,7 @@ test("with a key everything is sealed, and another key is left alone", inWorld({
   await world.attached(NAME);
   assert.equal(await handler({ word: "secret" }, {}), "deployed");
   await world.heard("has not the key");
+  await world.heard("a host here seals with the key");
   await stranger.close();
   world.laptop({ BUNGEE_KEY: mine })(NAME, async (event) => `${event.word}!`);
   await world.attached(NAME);

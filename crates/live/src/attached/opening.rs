@@ -54,7 +54,11 @@ impl Attached {
             Some(mine) => format!("yours is {mine}"),
             None => "you have none".into(),
         };
-        format!("a host here seals with the key {theirs}, and {mine}: its invocations run deployed")
+        let theirs = match theirs.is_empty() {
+            true => "no key".into(),
+            false => format!("the key {theirs}"),
+        };
+        format!("a host here seals with {theirs}, and {mine}: its invocations run deployed")
     }
 
     fn unreadable(&self, why: String) {
