@@ -3,6 +3,7 @@
 mod deaths;
 mod faults;
 mod input;
+mod live;
 mod relay;
 mod replay;
 mod shutdown;

@@ -2,7 +2,7 @@
 //! Links none of our crates: it could judge another program that keeps the same promises.
 //!
 //! The small language: `serving` starts the real program, `project` writes the folders it serves,
-//! `knock` asks over HTTP, `socket` over WebSockets, `schema` compares answers with the API's description,
+//! `laptop` attaches to it, `knock` asks over HTTP, `socket` over WebSockets, `schema` compares answers with the API's description,
 //! `wrapper` runs Node programs with our wrapper at either end of a live channel, `proxy` puts nginx in front,
 //! `process` looks at what runs and waits for states.
 
@@ -10,6 +10,7 @@ mod concurrency;
 mod failure;
 mod integration;
 mod knock;
+mod laptop;
 mod process;
 mod project;
 mod proxy;

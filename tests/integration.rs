@@ -2,7 +2,9 @@
 
 mod access;
 mod api;
+mod attaching;
 mod commands;
+mod crossing;
 mod dev;
 mod docs;
 mod examples;
@@ -12,6 +14,7 @@ mod handlers;
 mod inspect;
 mod isolate;
 mod limits;
+mod live;
 mod logging;
 mod manage;
 mod metrics;

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
 use rustix::process::Signal;
@@ -59,6 +59,15 @@ pub struct Said {
 }
 
 impl Said {
+    /// What a command that has ended said.
+    pub fn of(output: &Output) -> Said {
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -112,6 +121,11 @@ impl Plan {
 
     /// Starts it and deploys the folder.
     pub fn start(self) -> House {
+        self.start_with("")
+    }
+
+    /// The same, on a server that asks for a token.
+    pub fn start_with(self, token: &str) -> House {
         let deploys = self.program == Program::Serve && !self.functions.is_empty();
         let folder = match &self.program {
             Program::Dev(folder) => folder.clone(),
@@ -135,7 +149,12 @@ impl Plan {
             folder,
         };
         if deploys {
-            house.deploy().ok();
+            let folder = house.folder.to_str().expect("a readable path");
+            let mut deploy = house.command(&["deploy", folder]);
+            if !token.is_empty() {
+                deploy.env("BUNGEE_TOKEN", token);
+            }
+            run(&mut deploy).ok();
         }
         house
     }
@@ -242,7 +261,7 @@ impl House {
         // Who does not read its stdin does not need it.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
-        said(&child.wait_with_output().expect("the program ends"))
+        Said::of(&child.wait_with_output().expect("the program ends"))
     }
 
     /// Deploys the folder as it is now.
@@ -415,7 +434,7 @@ impl Drop for House {
 }
 
 /// The program, with an environment that says nothing of this machine.
-fn program(home: &Path) -> Command {
+pub fn program(home: &Path) -> Command {
     let mut command = Command::new(bungee());
     command
         .env_clear()
@@ -450,15 +469,7 @@ fn serve_in(home: &Path) -> Command {
 }
 
 fn run(command: &mut Command) -> Said {
-    said(&command.output().expect("the program starts"))
-}
-
-fn said(output: &std::process::Output) -> Said {
-    Said {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Said::of(&command.output().expect("the program starts"))
 }
 
 /// Starts a server and waits until it has said where it listens.

@@ -88,7 +88,7 @@ impl From<ApiError> for Complaint {
     fn from(error: ApiError) -> Complaint {
         match &error {
             ApiError::Answered { status, error } => of_answer(*status, error),
-            ApiError::Unreachable { .. } | ApiError::NoSocket { .. } => Complaint::new(Exit::Unreachable, first_and_last(&error))
+            ApiError::Unreachable { .. } | ApiError::Silent { .. } | ApiError::NoSocket { .. } => Complaint::new(Exit::Unreachable, first_and_last(&error))
                 .hint("start one with `bungee serve` or `bungee dev`, or name another with `--server URL`"),
             ApiError::Setup { .. } | ApiError::Broken { .. } | ApiError::Unreadable { .. } => {
                 Complaint::new(Exit::Unreachable, chain(&error))

@@ -254,6 +254,7 @@ fn name_of(error: &ApiError) -> String {
         ApiError::Unreachable { .. } | ApiError::NoSocket { .. } | ApiError::Setup { .. } => {
             "unreachable".into()
         }
+        ApiError::Silent { .. } => "no answer".into(),
         ApiError::Broken { .. } => "connection broke".into(),
         ApiError::Unreadable { .. } => "unreadable answer".into(),
     }

@@ -358,7 +358,7 @@ impl Attached {
                         self.lapse("the session was rejected").await;
                         return self.tell(Event::Rejected(refusal));
                     }
-                    None => error.to_string(),
+                    None => with_causes(&error),
                 },
                 Err(_) => format!("no answer within {} s", JOIN_WAIT.as_secs()),
             };
@@ -758,6 +758,17 @@ impl Attached {
         let locked = self.0.inner.lock();
         locked.unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// An error and all that it came from, in one line.
+fn with_causes(error: &JoinError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
 }
 
 /// Why the channel will never have this session, if that is why it is not on it.

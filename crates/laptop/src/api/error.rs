@@ -1,6 +1,6 @@
 //! Why a call of the API gave nothing: nobody there, a refusal, or an answer that makes no sense.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,14 @@ pub enum ApiError {
         #[source]
         error: reqwest::Error,
     },
+    /// Somebody took the connection, and said nothing.
+    #[error("the server at {server} did not answer within {} s", .after.as_secs())]
+    Silent {
+        /// The server that was meant.
+        server: String,
+        /// How long that took.
+        after: Duration,
+    },
     /// The connection broke before the answer was complete.
     #[error("the server at {server} left in the middle of an answer")]
     Broken {
@@ -117,6 +125,7 @@ impl ApiError {
             ApiError::Setup { .. }
             | ApiError::NoSocket { .. }
             | ApiError::Unreachable { .. }
+            | ApiError::Silent { .. }
             | ApiError::Broken { .. }
             | ApiError::Unreadable { .. } => None,
         }

@@ -21,7 +21,10 @@ use super::{
     saves::{self, Interests, Save, Saves},
     watch::Watch,
 };
-use crate::{api::Client, remote::env};
+use crate::{
+    api::{ApiError, Client},
+    remote::env,
+};
 
 /// The file that describes a project.
 const CONFIG: &str = "bungee.toml";
@@ -117,14 +120,20 @@ impl Session {
             return;
         };
         for name in functions {
-            if !self.lent.insert(name.clone()) {
+            if self.lender.is_none() || !self.lent.insert(name.clone()) {
                 continue;
             }
             let function = self.id(name);
             match env::borrow(&lender, &self.workbench, &function).await {
                 Ok(Some(borrowed)) => self.tell(Event::Borrowed(borrowed)),
                 Ok(None) => {}
-                Err(error) => self.tell(Event::NotBorrowed { function, error }),
+                Err(error) => {
+                    // Whoever says nothing once is not asked for each function in turn.
+                    if matches!(error, ApiError::Silent { .. }) {
+                        self.lender = None;
+                    }
+                    self.tell(Event::NotBorrowed { function, error });
+                }
             }
         }
     }

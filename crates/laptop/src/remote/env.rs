@@ -1,11 +1,15 @@
 //! The environment that deployed functions have, lent to the same functions here for as long as `dev` runs; it rests on no disk.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use model::FunctionId;
 use server::Workbench;
+use tokio::time::timeout;
 
 use crate::api::{ApiError, Client};
+
+/// Who waits for the server to say what it has waits no longer than this before the first build.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was lent of one function's environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +29,12 @@ pub async fn borrow(
     workbench: &Workbench,
     function: &FunctionId,
 ) -> Result<Option<Borrowed>, ApiError> {
-    let deployed = match api.function(function).await {
+    let asked = timeout(PATIENCE, api.function(function)).await;
+    let silent = |_| ApiError::Silent {
+        server: api.address().to_string(),
+        after: PATIENCE,
+    };
+    let deployed = match asked.map_err(silent)? {
         Ok(deployed) => deployed,
         Err(error) if error.error_type() == Some("FunctionNotFound") => return Ok(None),
         Err(error) => return Err(error),

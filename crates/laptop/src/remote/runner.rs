@@ -76,7 +76,7 @@ async fn carry(workbench: &Workbench, work: Work) -> Result<(), Failure> {
         is_event,
         deadline,
     };
-    let response = workbench.run(&function, guest).await?;
+    let response = workbench.run(&function, guest).await.map_err(left)?;
     let (parts, mut body) = response.into_parts();
     let head = Answer {
         status: parts.status.as_u16(),
@@ -98,6 +98,18 @@ async fn carry(workbench: &Workbench, work: Work) -> Result<(), Failure> {
     }
     reply.body(Bytes::new(), true).await;
     Ok(())
+}
+
+/// The caller's function is there: it is the code here that left the folder since the offer was accepted.
+fn left(failure: Failure) -> Failure {
+    match failure.error_type {
+        ErrorType::FunctionNotFound | ErrorType::NotDeployed | ErrorType::FunctionDisabled => {
+            let message = "its code left the developer's folder after it was accepted";
+            Failure::new(ErrorType::LiveSessionLost, message)
+                .hint("call again: the deployed code runs what has no code there")
+        }
+        _ => failure,
+    }
 }
 
 fn function_of(offer: &Offer) -> Result<FunctionId, String> {

@@ -125,6 +125,7 @@ fn refusal(address: &Address, error: ApiError) -> Finding {
             Finding::fail("server", says, "the server is there and refuses")
         }
         ApiError::Unreachable { .. }
+        | ApiError::Silent { .. }
         | ApiError::NoSocket { .. }
         | ApiError::Setup { .. }
         | ApiError::Broken { .. }
