@@ -65,7 +65,7 @@ class Broker {
     }
     this.alive(port);
     this.tell(port, KIND.Welcome, {
-      session: port.session, peer: port.peer, key: port.key, resumed, claims: this.claims.filter((claim) => claim.peer === port.peer).map(({ claim }) => claim), lease_ms: this.options.lease ?? LEASE, heartbeat_ms: 100,
+      session: port.session, peer: port.peer, key: port.key, resumed, claims: this.claims.filter((claim) => claim.peer === port.peer).map(({ claim }) => claim), lease_ms: this.options.lease ?? LEASE, heartbeat_ms: this.options.heartbeat ?? 100,
       offer_ms: this.options.offerMs ?? 500, server: "test", project: "default", capabilities: ["deflate"], is_wide: false,
     });
     return port;

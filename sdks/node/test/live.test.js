@@ -228,7 +228,7 @@ test("an answer that was lost with the connection is sent again", inWorld({}, as
 }));
 
 // A lease that a busy machine keeps: what is lost here are frames, not ends.
-test("frames that are lost, doubled and turned round still make one run each", inWorld({ lease: 30_000 }, async (world) => {
+test("frames that are lost, doubled and turned round still make one run each", inWorld({ lease: 60_000, heartbeat: 20_000 }, async (world) => {
   const { broker } = world;
   const handler = world.host()(NAME, deployed);
   const runs = new Map();
