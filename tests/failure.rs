@@ -1,5 +1,6 @@
 //! What goes wrong: bad input, faults of handlers, deaths. Each costs what it must, names its true cause, and no more.
 
+mod channel;
 mod deaths;
 mod faults;
 mod input;

@@ -188,9 +188,10 @@ impl Laptop {
     /// Waits until it says the text, after all that was waited for before.
     #[track_caller]
     pub fn says(&mut self, text: &str) {
+        let so_far = self.said();
         let (heard, child) = (self.heard, &mut self.child);
         let stderr = self.home.path().join("stderr");
-        self.heard = eventually(&format!("the laptop says {text:?}"), || {
+        self.heard = eventually(&format!("the laptop says {text:?} after {so_far}"), || {
             let ended = child.try_wait().expect("the laptop is our child");
             let said = fs::read(&stderr).unwrap_or_default();
             let said = String::from_utf8_lossy(&said).into_owned();

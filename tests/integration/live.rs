@@ -96,7 +96,8 @@ fn the_record_says_where_an_invocation_ran_and_why() {
         "{attempt}"
     );
     laptop.says("GET /functions/hello 200");
-    laptop.says("from 127.0.0.1 (all): offered");
+    laptop.says("from 127.0.0.1 (all): offered ");
+    laptop.says(", ran ");
 }
 
 #[test]

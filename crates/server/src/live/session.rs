@@ -67,7 +67,10 @@ impl SessionLease {
         };
         let head = std::future::poll_fn(|context| answer.poll_head(context)).await?;
         let mut response = Response::new(Answer::Session(Box::new(answer)));
-        *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| broke_rules())?;
+        // What only announces an answer is none.
+        let status = StatusCode::from_u16(head.status).ok();
+        let status = status.filter(|status| !status.is_informational());
+        *response.status_mut() = status.ok_or_else(broke_rules)?;
         *response.headers_mut() = from_pairs(&head.headers);
         Ok(response)
     }
