@@ -21,11 +21,11 @@ from processes import ask, connect, read_answer, start, stop
 HERE = Path(__file__).resolve().parent
 
 
-def wrk(url, clients, seconds, body_bytes=0, statuses=False, threads=1):
-    """A closed loop of `clients` connections: rate, latencies, errors."""
+def wrk(url, clients, seconds, body_bytes=0, statuses=False, threads=1, buckets=0):
+    """A closed loop of `clients` connections: rate, latencies, errors; the latencies in so many ranges too."""
     command = ["wrk", f"-t{threads}", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(HERE / "report.lua"), url, "--", str(body_bytes)]
-    environment = dict(os.environ, **({"BENCH_STATUSES": "1"} if statuses else {}))
+    environment = dict(os.environ, BENCH_BUCKETS=str(buckets), **({"BENCH_STATUSES": "1"} if statuses else {}))
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, env=environment)
     for line in done.stdout.splitlines():
         if line.startswith("REPORT "):
@@ -44,6 +44,15 @@ def sockets(bun, url, clients, seconds):
     if done.returncode != 0:
         raise SystemExit(f"bench/run: the WebSocket client failed:\n{done.stdout}{done.stderr}")
     return json.loads(done.stdout)["rate"]
+
+
+def numbered(bun, url, clients, count, first=0):
+    """`count` requests, each with a number of its own that its answer has to carry, by `clients` that wait for each."""
+    command = [bun, HERE / "ids.ts", url, str(clients), str(count), str(first)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 + count / 200)
+    if done.returncode != 0:
+        raise SystemExit(f"bench/run: the client with numbers failed:\n{done.stdout}{done.stderr}")
+    return json.loads(done.stdout)
 
 
 def beside(kind, port, path, *arguments):

@@ -1,9 +1,10 @@
-"""What is measured and what it is measured against: our server, nginx, Bun and workerd, all on loopback."""
+"""What is measured and what it is measured against: our server, laptops on it, nginx, Bun, workerd and Redis, all on loopback."""
 
 import json
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import processes
@@ -13,7 +14,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bungee" / "tools"
 NPM_PACKAGES = {"bun": "bun@1.4.5", "workerd": "workerd@1.20261117.1"}
-DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "node": "nodejs"}
+DEBIAN_PACKAGES = {
+    "nginx": "nginx-light", "wrk": "wrk", "node": "nodejs", "redis-server": "redis-server", "callgrind_control": "valgrind",
+}
 
 
 def install(needed):
@@ -55,6 +58,41 @@ def build():
     return Path(json.loads(listed.stdout)["target_directory"]) / "release" / "bungee"
 
 
+def build_of(commit):
+    """The release binary of an older commit, built once and kept beside the tools."""
+    tree, target = TOOLS.parent / f"tree-{commit}", TOOLS.parent / f"target-{commit}"
+    binary = target / "release" / "bungee"
+    if not binary.exists():
+        if not tree.exists():
+            subprocess.run(["git", "worktree", "add", "--force", "--detach", tree, commit], cwd=ROOT, check=True, stdout=2)
+        command = ["cargo", "build", "--release", "--locked", "-p", "bungee", "--target-dir", target]
+        subprocess.run(command, cwd=tree, check=True)
+    return binary
+
+
+def valgrind():
+    """One that knows pidfd_open(2), which 3.19 does not: our own copy of Debian's newer one where needed; and what it needs."""
+    own = TOOLS / "valgrind"
+    binary, needs = find("valgrind"), {}
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    if tuple(map(int, version.strip().partition("-")[2].split(".")[:2])) < (3, 22):
+        binary, needs = own / "usr/bin/valgrind", {"VALGRIND_LIB": str(own / "usr/libexec/valgrind")}
+    if not Path(binary).exists():
+        place = processes.folder()
+        (place / "lists" / "partial").mkdir(parents=True)
+        key = "/usr/share/keyrings/debian-archive-keyring.gpg"
+        (place / "list").write_text(f"deb [signed-by={key}] http://deb.debian.org/debian trixie main\n")
+        options = {
+            "Dir::Etc::sourcelist": place / "list", "Dir::Etc::sourceparts": place / "none", "Dir::State::Lists": place / "lists",
+            "Dir::Cache": place / "cache", "APT::Sandbox::User": "root",
+        }
+        apt = ["apt-get", "-q", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+        for words in (["update"], ["download", "valgrind"]):
+            subprocess.run([*apt, *words], cwd=place, check=True, stdout=2)
+        subprocess.run(["dpkg", "-x", *place.glob("valgrind_*.deb"), own], check=True, stdout=2)
+    return binary, needs
+
+
 class Peer:
     """A server that runs: where it listens, and the process to look at."""
 
@@ -69,10 +107,10 @@ class Peer:
 
 
 class Bungee:
-    """`bungee serve` on an empty data folder."""
+    """`bungee serve` on an empty data folder; `under` are the words of a program that runs it, `needs` is for the environment."""
 
-    def __init__(self, binary, log=None):
-        self.binary, self.port = binary, processes.free_port()
+    def __init__(self, binary, log=None, under=(), needs={}):
+        self.binary, self.port, self.under, self.needs = binary, processes.free_port(), under, needs
         self.log = open(log or os.devnull, "ab")
         self.renew()
         self.start()
@@ -82,19 +120,22 @@ class Bungee:
         self.data = processes.folder()
 
     def start(self):
-        command = [self.binary, "serve", "--listen", f"127.0.0.1:{self.port}", "--data-dir", self.data]
+        command = [*self.under, self.binary, "serve", "--listen", f"127.0.0.1:{self.port}", "--data-dir", self.data]
         bun = Path(find("bun")).parent
         # The scrubbed environment also keeps a developer's own BUNGEE_… settings out.
-        environment = {"PATH": f"{bun}:{os.environ['PATH']}", "HOME": str(self.data), "LANG": "C.UTF-8"}
+        environment = {"PATH": f"{bun}:{os.environ['PATH']}", "HOME": str(self.data), "LANG": "C.UTF-8", **self.needs}
         self.process = start(command, stdout=self.log, stderr=self.log, env=environment)
         return self
 
     def ready(self):
-        wait_until(
-            "bungee to be ready",
-            lambda: self.process.poll() is not None or answers(self.port, "/health/ready"),
-            pause=0.0005,
-        )
+        return self.up(lambda: answers(self.port, "/health/ready"), "ready")
+
+    def listening(self):
+        """Enough where an engine does not start, as under callgrind, or nobody needs one."""
+        return self.up(lambda: processes.listens(self.port), "listening")
+
+    def up(self, is_up, what):
+        wait_until(f"bungee to be {what}", lambda: self.process.poll() is not None or is_up(), pause=0.0005)
         if self.process.poll() is not None:
             raise SystemExit(f"bench/run: bungee serve ended with {self.process.returncode}")
         return self
@@ -122,6 +163,56 @@ class Bungee:
 
     def stop(self):
         processes.stop(self.process)
+
+
+class Laptop:
+    """`bungee dev --remote` on a copy of the folder that says `laptop` where it is asked, for what ends in `-live`."""
+
+    FUNCTIONS = [f"{name}-live" for name in ("back", "effect", "hello", "named", "sleep", "tally")]
+
+    def __init__(self, server, source=HERE / "live"):
+        folder = processes.folder() / "laptop"
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(".bungee"))
+        where = folder / "src" / "where.ts"
+        where.write_text(where.read_text().replace("server", "laptop"))
+        bun = Path(find("bun")).parent
+        environment = {"PATH": f"{bun}:{os.environ['PATH']}", "HOME": str(folder), "LANG": "C.UTF-8"}
+        command = [server.binary, "dev", folder, "--remote", f"http://127.0.0.1:{server.port}"]
+        command += ["--only", ",".join(self.FUNCTIONS)]
+        self.server = server
+        self.process = start(command, stdout=server.log, stderr=server.log, env=environment)
+        self.ready()
+
+    def ready(self):
+        """Functions are claimed in the order of their names: the last one has been, so all have."""
+        wait_until("the laptop to be attached", lambda: self.process.poll() is not None or self.tally()["where"] == "laptop")
+        if self.process.poll() is not None:
+            raise SystemExit(f"bench/run: bungee dev ended with {self.process.returncode}; --log FILE keeps what it said")
+        for name in ("hello-live", "named-live?id=1"):
+            assert answers(self.server.port, f"/functions/{name}"), name
+
+    def tally(self):
+        """How many calls the function with this name has had, and where it runs."""
+        return processes.get_json(self.server.port, "/functions/tally-live")[1]
+
+    def signal(self, number, everything=None):
+        """To all that is on it, as when its lid is shut and opened; who that was."""
+        everything = everything or processes.family(self.process.pid)
+        for pid in everything:
+            with suppress(ProcessLookupError):  # spare workers come and go
+                os.kill(pid, number)
+        return everything
+
+    def stop(self):
+        processes.stop(self.process)
+
+
+def redis():
+    """Redis, and a process that answers what is published."""
+    port = processes.free_port()
+    server = start([find("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", processes.folder()])
+    wait_until("Redis to listen", lambda: processes.listens(port))
+    return port, [start([find("bun"), HERE / "peers" / "redis.ts", "answer", port]), server]
 
 
 def bun_by_hand(handler, unix=False):

@@ -148,6 +148,15 @@ def wait_until(what, condition, patience=20, pause=0.01):
     raise TimeoutError(f"waited {patience} s for {what}")
 
 
+def listens(where):
+    """Whether anybody takes connections there."""
+    try:
+        connect(where).close()
+        return True
+    except OSError:
+        return False
+
+
 def answers(where, path="/"):
     """Whether a GET gets a 200."""
     try:

@@ -1,4 +1,6 @@
 -- Sends what the arguments ask for, and reports a run as one line of JSON: `wrk -s report.lua URL -- BODY_BYTES`.
+-- The body is one string of JSON, both quotes counted. BENCH_STATUSES=1 counts statuses, BENCH_BUCKETS=N latencies in N ranges
+-- from 32 µs on, each √2 times as wide as the one before; the last one has no end.
 local threads = {}
 
 function setup(thread)
@@ -10,7 +12,7 @@ function init(arguments)
   local size = tonumber(arguments[1] or "0")
   if size > 0 then
     wrk.method = "POST"
-    wrk.body = string.rep("x", size)
+    wrk.body = '"' .. string.rep("x", size - 2) .. '"'
   end
 end
 
@@ -21,6 +23,20 @@ end
 -- wrk calls `response` per answer only if it exists, which costs; plain runs go without.
 if not os.getenv("BENCH_STATUSES") then
   response = nil
+end
+
+local function buckets(latency)
+  local count = tonumber(os.getenv("BENCH_BUCKETS") or "0")
+  local counted = {}
+  for index = 1, count do
+    counted[index] = 0
+  end
+  for index = 1, count > 0 and #latency or 0 do
+    local us, times = latency(index)
+    local bucket = math.floor(math.log(math.max(us, 32) / 32) / math.log(math.sqrt(2))) + 1
+    counted[math.min(bucket, count)] = counted[math.min(bucket, count)] + times
+  end
+  return table.concat(counted, ",")
 end
 
 function done(summary, latency)
@@ -36,7 +52,7 @@ function done(summary, latency)
   end
   local errors = summary.errors
   io.write(string.format(
-    '\nREPORT {"requests":%d,"seconds":%.6f,"p50_us":%d,"p99_us":%d,"not_2xx":%d,"socket_errors":%d,"statuses":{%s}}\n',
+    '\nREPORT {"requests":%d,"seconds":%.6f,"p50_us":%d,"p99_us":%d,"not_2xx":%d,"socket_errors":%d,"statuses":{%s},"buckets":[%s]}\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
-    errors.status, errors.connect + errors.read + errors.write + errors.timeout, table.concat(parts, ",")))
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout, table.concat(parts, ","), buckets(latency)))
 end

@@ -61,8 +61,8 @@ def at_least(measure, results, peer, goal, **more):
 class Bench:
     """What all rows share: one server with every function deployed, and how long to measure."""
 
-    def __init__(self, binary, quick, log):
-        self.binary, self.quick, self.log = binary, quick, log
+    def __init__(self, binary, quick, log, before=None):
+        self.binary, self.quick, self.log, self.before = binary, quick, log, before
         self.turns, self.seconds = (2, 2) if quick else (5, 4)
         self.few = 5 if quick else 15
         self._bungee = None

@@ -1,0 +1,2 @@
+// Gives its event back.
+export default (event: unknown): unknown => event;

@@ -1,0 +1,2 @@
+// The smallest web handler. The peers serve this very file.
+export default (): Response => new Response("hello\n");
