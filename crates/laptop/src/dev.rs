@@ -140,6 +140,7 @@ pub struct Dev {
     server: Server,
     client: Client,
     home: Name,
+    names: BTreeSet<Name>,
     ready: Receiver<BTreeSet<FunctionId>>,
     stopping: CancellationToken,
     tasks: JoinSet<()>,
@@ -161,6 +162,7 @@ impl Dev {
         let state = root.join(STATE);
         prepare_state(&state)?;
         let home = project.name.clone();
+        let names = project.functions.keys().cloned().collect();
         let tools = Tools {
             is_for_debuggers: options.inspect.is_some(),
             ..Tools::default()
@@ -194,6 +196,7 @@ impl Dev {
             server,
             client,
             home,
+            names,
             ready,
             stopping,
             tasks,
@@ -213,6 +216,11 @@ impl Dev {
     /// The folder's project.
     pub fn home(&self) -> &Name {
         &self.home
+    }
+
+    /// The functions of the folder, as it was at the start.
+    pub fn names(&self) -> &BTreeSet<Name> {
+        &self.names
     }
 
     /// The functions that have code that runs, as that changes.

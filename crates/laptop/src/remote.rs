@@ -52,7 +52,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn means(&self, function: &Name) -> bool {
+    /// Whether a function of this name is meant.
+    pub fn means(&self, function: &Name) -> bool {
         let is_only = self.only.is_empty() || self.only.contains(function);
         is_only && !self.except.contains(function)
     }
@@ -181,9 +182,14 @@ impl Remote {
         }
     }
 
-    /// Which functions are meant from now on.
-    pub fn want(&self, change: impl FnOnce(&mut Wanted)) {
+    /// Which functions are meant from now on; gives those of them that have code here.
+    /// What was refused or taken before is asked for again.
+    pub fn want(&self, change: impl FnOnce(&mut Wanted)) -> BTreeSet<Name> {
         self.wanted.send_modify(change);
+        self.attached.ask_again();
+        let (wanted, ready) = (self.wanted.borrow(), self.ready.borrow());
+        let names = ready.iter().map(|function| function.name.clone());
+        names.filter(|name| wanted.means(name)).collect()
     }
 
     /// How many claims it asks for, of what has code now.

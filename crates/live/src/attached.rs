@@ -1,60 +1,37 @@
 //! A session at work: claims functions on a channel, runs what is offered, and comes back by itself after whatever happened.
 
 mod opening;
+mod stay;
+mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
-use model::Failure;
-use tokio::{
-    sync::{Notify, mpsc},
-    time::sleep,
-};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    channel::{Channel, JoinError, Joined, Outbox},
+    channel::{Channel, Outbox},
     clock::ticks,
     cover::{Cover, Seals},
-    flow::CHUNK,
     frame::Frame,
     host::Key,
-    message::{
-        Claim, Control, Fatal, Heartbeat, Hello, Holder, Mode, Refusal, Refused, Release, Welcome,
-    },
+    message::{Claim, Control, Fatal, Hello, Holder, Mode, Refusal, Refused, Release, Welcome},
     session::{Asked, Session},
-    work::{Answer, Go, Lines, Offer},
+    work::Offer,
 };
-
-/// Between looks at what time alone asks for.
-const TICK: Duration = Duration::from_millis(25);
-
-/// The same, while nothing runs.
-const IDLE_TICK: Duration = Duration::from_millis(200);
+use stay::Stay;
+pub use work::{Pieces, Reply, Runner, Work};
 
 /// An earlier session of the same developer may hold a claim for as long as its lease runs: so long it is asked for again.
 const OWN_WAIT: u64 = 6000;
 
 /// Between such questions.
 const OWN_PAUSE: u64 = 400;
-
-/// The first pause before joining again, doubled each time …
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// … up to this: whoever comes back is back within five seconds.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// A channel that has not answered so many heartbeats is taken for broken, and joined anew.
-const HEARTBEATS_MISSED: u64 = 3;
-
-/// Joining takes at most this.
-const JOIN_WAIT: Duration = Duration::from_secs(4);
 
 /// What a session would have of a function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,37 +113,11 @@ pub enum Event {
     Lapsed {
         /// How many.
         running: usize,
+        /// Answers that were ready and that nobody has heard.
+        unheard: usize,
         /// Why.
         why: String,
     },
-}
-
-/// Runs invocations, on the laptop's own pool or otherwise.
-pub trait Runner: Send + Sync + 'static {
-    /// Whether it would run it.
-    ///
-    /// # Errors
-    /// Why not, in words for the other side.
-    fn would(&self, offer: &Offer) -> Result<(), String>;
-
-    /// Runs it and tells how it went through [`Work::reply`]; dropped when nobody waits for it any more.
-    fn run(&self, work: Work) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-}
-
-/// An invocation that is to be run.
-pub struct Work {
-    /// Which.
-    pub key: Key,
-    /// What was said of it.
-    pub offer: Offer,
-    /// When that was heard.
-    pub offered_at: Instant,
-    /// The head of the request.
-    pub go: Go,
-    /// The request's body.
-    pub body: Pieces,
-    /// Where the answer goes.
-    pub reply: Reply,
 }
 
 /// A session; clones are the same one.
@@ -222,21 +173,6 @@ struct Mail {
     body: mpsc::UnboundedSender<(Bytes, bool)>,
     room: Arc<Notify>,
     abort: CancellationToken,
-}
-
-/// Why a stay on the channel ended.
-enum Stay {
-    Broken(String),
-    Rejected(Refusal),
-    Left,
-}
-
-/// The heartbeat of one stay.
-struct Pulse {
-    sent: u64,
-    /// When each unanswered one was sent, by number.
-    unanswered: BTreeMap<u64, u64>,
-    next_at: u64,
 }
 
 impl Attached {
@@ -304,211 +240,19 @@ impl Attached {
         self.lock().seals.dropped()
     }
 
+    /// Claims that were refused or taken are asked for again.
+    pub fn ask_again(&self) {
+        for held in self.lock().wishes.values_mut() {
+            if held.state == Claiming::Lost {
+                held.state = Claiming::New;
+            }
+        }
+        self.0.changed.notify_one();
+    }
+
     /// Invocations that run here now.
     pub fn running(&self) -> usize {
         self.lock().machine.running()
-    }
-
-    /// Stays on the channel and comes back to it, until the channel will not have it or `leaving` is cancelled;
-    /// then everything is released, and work in flight may go on for `grace`.
-    pub async fn run(&self, leaving: CancellationToken, grace: Duration) {
-        let mut resume: Option<String> = None;
-        let mut lease_end = 0;
-        let mut pause = PAUSE;
-        let mut broken_at: Option<u64> = None;
-        loop {
-            let hello = Hello {
-                resume: resume.clone(),
-                ..self.0.hello.clone()
-            };
-            let joining = tokio::time::timeout(JOIN_WAIT, self.0.channel.join(hello));
-            let joined = tokio::select! {
-                joined = joining => joined,
-                () = self.lapse_at(lease_end) => { lease_end = 0; continue }
-                () = leaving.cancelled() => return self.lapse("the session ends").await,
-            };
-            let why = match joined {
-                // What ran was stopped here, so nobody may wait for it there any longer.
-                Ok(Ok(joined)) if joined.welcome.resumed && lease_end == 0 => {
-                    joined.leave("its lease ran out").await;
-                    resume = None;
-                    continue;
-                }
-                Ok(Ok(joined)) => {
-                    pause = PAUSE;
-                    resume = Some(joined.welcome.key.clone());
-                    if lease_end != 0 && !joined.welcome.resumed {
-                        self.lapse("the channel had given this session up").await;
-                    }
-                    let now = ticks();
-                    lease_end = now + joined.welcome.lease_ms;
-                    let away_ms = broken_at.take().map(|at| now.saturating_sub(at));
-                    let stay = self.stay(joined, away_ms, &mut lease_end, &leaving, grace);
-                    match stay.await {
-                        Stay::Broken(why) => why,
-                        Stay::Rejected(refusal) => {
-                            self.lapse("the session was rejected").await;
-                            return self.tell(Event::Rejected(refusal));
-                        }
-                        Stay::Left => return,
-                    }
-                }
-                Ok(Err(error)) => match final_refusal(&error) {
-                    Some(refusal) => {
-                        self.lapse("the session was rejected").await;
-                        return self.tell(Event::Rejected(refusal));
-                    }
-                    None => with_causes(&error),
-                },
-                Err(_) => format!("no answer within {} s", JOIN_WAIT.as_secs()),
-            };
-            self.lock().outbox = None;
-            match broken_at {
-                None => {
-                    broken_at = Some(ticks());
-                    self.tell(Event::Broken { why });
-                }
-                Some(_) => self.tell(Event::Unreachable { why }),
-            }
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.lapse_at(lease_end) => lease_end = 0,
-                () = leaving.cancelled() => return self.lapse("the session ends").await,
-            }
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    /// Waits for the end of the lease, by a clock that counts sleep, and stops what runs; never, if there is none.
-    async fn lapse_at(&self, lease_end: u64) {
-        if lease_end == 0 {
-            return std::future::pending().await;
-        }
-        while ticks() < lease_end {
-            sleep(TICK).await;
-        }
-        self.lapse("the lease ran out").await;
-    }
-
-    /// Stops everything: it has failed elsewhere already.
-    async fn lapse(&self, why: &str) {
-        let running = {
-            let mut inner = self.lock();
-            let running = inner.machine.running();
-            inner.machine.lapse(why);
-            // Nothing that is said now is for anybody.
-            inner.outbox = None;
-            for held in inner.wishes.values_mut() {
-                if held.state != Claiming::Lost {
-                    held.terms.take_over = false;
-                    held.state = Claiming::New;
-                }
-            }
-            running
-        };
-        self.deliver();
-        if running > 0 {
-            let why = why.to_owned();
-            self.tell(Event::Lapsed { running, why });
-        }
-    }
-
-    /// One stay on the channel.
-    async fn stay(
-        &self,
-        joined: Joined,
-        away_ms: Option<u64>,
-        lease_end: &mut u64,
-        leaving: &CancellationToken,
-        grace: Duration,
-    ) -> Stay {
-        let mut joined = joined;
-        let welcome = joined.welcome.clone();
-        self.begin(&welcome, joined.outbox.clone());
-        let heartbeat = welcome.heartbeat_ms.max(50);
-        let lease = welcome.lease_ms;
-        self.tell(Event::Joined { welcome, away_ms });
-        let mut pulse = Pulse {
-            sent: 0,
-            unanswered: BTreeMap::new(),
-            next_at: 0,
-        };
-        let mut leave_by = None;
-        loop {
-            let now = ticks();
-            if now >= *lease_end {
-                self.lapse("the lease ran out").await;
-                *lease_end = 0;
-                return Stay::Broken("the lease ran out".into());
-            }
-            if pulse.is_silent(now, heartbeat) {
-                return Stay::Broken("the channel is silent".into());
-            }
-            self.beat(&mut pulse, now, heartbeat);
-            if let Some(by) = leave_by
-                && (now >= by || self.lock().machine.is_idle())
-            {
-                return self.leave(joined).await;
-            }
-            let frame = tokio::select! {
-                frame = joined.inbox.recv() => frame,
-                () = sleep(self.patience()) => { self.step(Session::tick); self.claim(); continue }
-                () = self.0.changed.notified() => { self.claim(); continue }
-                () = leaving.cancelled(), if leave_by.is_none() => {
-                    leave_by = Some(now + u64::try_from(grace.as_millis()).unwrap_or(0));
-                    self.release();
-                    continue;
-                }
-            };
-            let Some(frame) = frame else {
-                return Stay::Broken("the connection closed".into());
-            };
-            // Sleep may have passed while this waited.
-            if ticks() >= *lease_end {
-                continue;
-            }
-            match self.hear(frame) {
-                Heard::Alive(n) => {
-                    if let Some(sent) = pulse.answered(n) {
-                        *lease_end = (*lease_end).max(sent + lease);
-                    }
-                }
-                Heard::Ended(stay) => return stay,
-                Heard::Nothing => {}
-            }
-        }
-    }
-
-    /// Between looks at what time alone asks for.
-    fn patience(&self) -> Duration {
-        match self.lock().machine.is_idle() {
-            true => IDLE_TICK,
-            false => TICK,
-        }
-    }
-
-    fn begin(&self, welcome: &Welcome, outbox: Outbox) {
-        let mut inner = self.lock();
-        inner.outbox = Some(outbox);
-        inner.joined_at = ticks();
-        inner.seals.welcome(&welcome.session);
-        for held in inner.wishes.values_mut() {
-            match held.state {
-                Claiming::Holds(claim) if welcome.resumed && welcome.claims.contains(&claim) => {}
-                Claiming::Lost | Claiming::New | Claiming::Later(_) => {}
-                Claiming::Asked(_) | Claiming::Holds(_) => {
-                    held.terms.take_over = false;
-                    held.state = Claiming::New;
-                }
-            }
-        }
-        let now = ticks();
-        if welcome.resumed {
-            inner.machine.resumed(now);
-        }
-        drop(inner);
-        self.deliver();
-        self.claim();
     }
 
     /// Asks for what is wished and not held.
@@ -545,34 +289,6 @@ impl Attached {
             };
             let _is_open = outbox.send(Control::from(claim)).is_ok();
         }
-    }
-
-    fn beat(&self, pulse: &mut Pulse, now: u64, heartbeat: u64) {
-        if now < pulse.next_at {
-            return;
-        }
-        pulse.sent += 1;
-        pulse.unanswered.insert(pulse.sent, now);
-        pulse.next_at = now + heartbeat;
-        let n = pulse.sent;
-        self.lock().send(Control::Heartbeat(Heartbeat { n }).into());
-    }
-
-    /// Takes no more, and gives everything back.
-    fn release(&self) {
-        let mut inner = self.lock();
-        inner.is_leaving = true;
-        inner.send(Control::Release(Release::default()).into());
-    }
-
-    async fn leave(&self, joined: Joined) -> Stay {
-        self.lock().machine.lapse("the session ends");
-        self.deliver();
-        self.lock().outbox = None;
-        joined.leave("the developer left").await;
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
-        Stay::Left
     }
 
     fn hear(&self, frame: Frame) -> Heard {
@@ -760,38 +476,6 @@ impl Attached {
     }
 }
 
-/// An error and all that it came from, in one line.
-fn with_causes(error: &JoinError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
-}
-
-/// Why the channel will never have this session, if that is why it is not on it.
-fn final_refusal(error: &JoinError) -> Option<Refusal> {
-    match error {
-        JoinError::Refused(refusal) if refusal.kind != "ShuttingDown" => Some(refusal.clone()),
-        JoinError::Address { .. } => Some(Refusal::new("BadAddress", error.to_string())),
-        JoinError::Status { status, .. } => {
-            let kind = match status {
-                401 => "Unauthorized",
-                403 => "Forbidden",
-                404 => "NotFound",
-                _ => return None,
-            };
-            Some(Refusal::new(kind, error.to_string()))
-        }
-        JoinError::Refused(_)
-        | JoinError::Unreachable { .. }
-        | JoinError::Silent { .. }
-        | JoinError::Closed { .. } => None,
-    }
-}
-
 enum Heard {
     Nothing,
     Alive(u64),
@@ -810,92 +494,5 @@ impl Inner {
             // A connection that is closed is noticed where it is read.
             let _is_open = outbox.send(frame).is_ok();
         }
-    }
-}
-
-impl Pulse {
-    /// When the heartbeat was sent that is answered now.
-    fn answered(&mut self, n: u64) -> Option<u64> {
-        let sent = self.unanswered.remove(&n);
-        self.unanswered.retain(|number, _| *number > n);
-        sent
-    }
-
-    fn is_silent(&self, now: u64, heartbeat: u64) -> bool {
-        let oldest = self.unanswered.values().next();
-        oldest.is_some_and(|sent| sent + HEARTBEATS_MISSED * heartbeat <= now)
-    }
-}
-
-/// A request's body as it comes.
-pub struct Pieces {
-    session: Attached,
-    key: Key,
-    pieces: mpsc::UnboundedReceiver<(Bytes, bool)>,
-    /// Whether they came in messages that are to be counted.
-    counts: bool,
-}
-
-impl Pieces {
-    /// The next bytes; `true` with the last. `None`: no more will come.
-    pub fn poll_next(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<(Bytes, bool)>> {
-        let piece = std::task::ready!(self.pieces.poll_recv(context));
-        if piece.is_some() && self.counts {
-            let key = self.key;
-            self.session.step(|machine, _| machine.taken(key));
-        }
-        std::task::Poll::Ready(piece)
-    }
-}
-
-/// Where the answer of an invocation goes.
-#[derive(Clone)]
-pub struct Reply {
-    session: Attached,
-    key: Key,
-    room: Arc<Notify>,
-}
-
-impl Reply {
-    /// The head of the answer. `false`: nobody waits for it any more.
-    pub fn answer(&self, answer: &Answer) -> bool {
-        let mut waits = false;
-        self.session
-            .step(|machine, now| waits = machine.answer(now, self.key, answer));
-        waits
-    }
-
-    /// Bytes of the answer, once there is room for them; `is_last` with the last. `false`: nobody waits for it any more.
-    pub async fn body(&self, bytes: Bytes, is_last: bool) -> bool {
-        let mut rest = bytes;
-        loop {
-            let piece = rest.split_to(rest.len().min(CHUNK));
-            while !self.session.lock().machine.has_room(self.key) {
-                self.room.notified().await;
-            }
-            let (mut waits, ends) = (false, is_last && rest.is_empty());
-            self.session
-                .step(|machine, now| waits = machine.body(now, self.key, piece, ends));
-            if !waits || rest.is_empty() {
-                return waits;
-            }
-        }
-    }
-
-    /// It failed. `false`: nobody waits for it any more.
-    pub fn fail(&self, failure: &Failure) -> bool {
-        let mut waits = false;
-        self.session
-            .step(|machine, now| waits = machine.fail(now, self.key, failure));
-        waits
-    }
-
-    /// Lines that it wrote.
-    pub fn lines(&self, lines: &Lines) {
-        self.session
-            .step(|machine, _| machine.lines(self.key, lines));
     }
 }

@@ -20,11 +20,14 @@ use crate::{
     channel::{Closed, Inbox, Outbox, Outward},
     claims::{ChannelSettings, Claims, Credentials, Policy, Turn},
     message::{Control, Fatal, Gone, Goodbye, Refusal, Role},
-    queue::{Feed, Full, queue},
+    queue::{Feed, Full, Total, queue_of},
 };
 
 /// Bytes that wait for one port at most; one that reads more slowly than others write to it is cut off.
 pub const QUEUE_MAX: usize = 256 << 20;
+
+/// Bytes that wait for all ports together; beyond that, those who read slowly are cut off earlier.
+pub const QUEUES_MAX: usize = 512 << 20;
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -44,6 +47,7 @@ struct Shared {
     claims: Mutex<Claims>,
     shards: Vec<ArcSwap<HashMap<u32, Arc<Line>>>>,
     queue_max: usize,
+    total: Total,
     /// Where the milliseconds of the claims count from.
     began: Instant,
     /// When leases were looked at last.
@@ -91,6 +95,7 @@ impl Broker {
             claims: Mutex::new(Claims::new(settings, policy)),
             shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
             queue_max,
+            total: Total::new(QUEUES_MAX),
             began: Instant::now(),
             looked_at: AtomicU64::new(0),
         }))
@@ -107,7 +112,7 @@ impl Broker {
     }
 
     fn connect_within(&self, who: Credentials, queue_max: usize) -> Port {
-        let (feed, inbox) = queue(queue_max);
+        let (feed, inbox) = queue_of(queue_max, self.0.total.clone());
         let line = Arc::new(Line {
             who,
             feed,

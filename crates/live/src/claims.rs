@@ -20,7 +20,7 @@ pub use policy::{ChannelSettings, Credentials, Open, Policy};
 use table::Table;
 
 /// Most ends of one channel.
-pub const ENDS_MAX: usize = 10_000;
+pub const ENDS_MAX: usize = 2_000;
 
 /// Departures are remembered for so many leases, and told again to an end that comes back.
 const REMEMBERED_LEASES: u64 = 4;

@@ -27,7 +27,7 @@ mod websocket;
 mod work;
 
 pub use attached::{Attached, Event, Pieces, Reply, Runner, Terms, Wish, Work};
-pub use broker::{Broker, Port, QUEUE_MAX};
+pub use broker::{Broker, Port, QUEUE_MAX, QUEUES_MAX};
 pub use channel::{Channel, Closed, Inbox, JoinError, Joined, Joining, Local, Outbox};
 pub use claims::{Admitted, ChannelSettings, Claims, Credentials, ENDS_MAX, Open, Policy, Turn};
 pub use cover::{Cover, DEFLATE};

@@ -11,7 +11,25 @@ use tokio::sync::mpsc::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::{Frame, HEADER};
+use crate::{Frame, HEADER, PAYLOAD_MAX};
+
+/// Bytes that wait in all queues of one channel, and what a queue that is no trouble may hold when these are too many.
+#[derive(Debug, Clone)]
+pub(crate) struct Total {
+    waiting: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// What one queue may hold even where all together hold too much: a frame of the largest size.
+const SPARED: usize = HEADER + PAYLOAD_MAX;
+
+impl Total {
+    /// Nothing waits yet; so many bytes may.
+    pub fn new(limit: usize) -> Total {
+        let waiting = Arc::default();
+        Total { waiting, limit }
+    }
+}
 
 /// The writing side.
 #[derive(Debug, Clone)]
@@ -35,6 +53,7 @@ struct State {
     /// Bytes that wait.
     waiting: AtomicUsize,
     limit: usize,
+    total: Total,
     /// Nothing more is added.
     finished: CancellationToken,
     /// What waits is not read any more either; the same for whoever waits for that.
@@ -53,10 +72,16 @@ pub(crate) enum Full {
 
 /// An empty queue for so many bytes, heads counted.
 pub(crate) fn queue(limit: usize) -> (Feed, Inbox) {
+    queue_of(limit, Total::new(usize::MAX))
+}
+
+/// The same, as one of several that may not hold too much together.
+pub(crate) fn queue_of(limit: usize, total: Total) -> (Feed, Inbox) {
     let (sender, receiver) = unbounded_channel();
     let state = Arc::new(State {
         waiting: AtomicUsize::new(0),
         limit,
+        total,
         finished: CancellationToken::new(),
         is_cut: AtomicBool::new(false),
         cut: CancellationToken::new(),
@@ -73,12 +98,24 @@ pub(crate) fn queue(limit: usize) -> (Feed, Inbox) {
     (feed, inbox)
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        // What was never read waits no longer.
+        let left = self.waiting.load(Ordering::Relaxed);
+        self.total.waiting.fetch_sub(left, Ordering::Relaxed);
+    }
+}
+
 impl Feed {
     /// Adds a frame.
     pub fn push(&self, frame: Frame) -> Result<(), Full> {
         let length = HEADER + frame.body.len();
         let before = self.state.waiting.fetch_add(length, Ordering::Relaxed);
-        if before + length > self.state.limit {
+        let total = &self.state.total;
+        let together = total.waiting.fetch_add(length, Ordering::Relaxed) + length;
+        // Where all hold too much, whoever reads slowly is cut off, and nobody else.
+        let is_too_much = together > total.limit && before + length > SPARED;
+        if before + length > self.state.limit || is_too_much {
             self.cut();
             return Err(Full::TooSlow);
         }
@@ -127,6 +164,8 @@ impl Inbox {
         };
         let length = HEADER + frame.body.len();
         self.state.waiting.fetch_sub(length, Ordering::Relaxed);
+        let total = &self.state.total.waiting;
+        total.fetch_sub(length, Ordering::Relaxed);
         let is_cut = self.state.is_cut.load(Ordering::Acquire);
         (!is_cut).then_some(frame)
     }

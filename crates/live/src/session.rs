@@ -231,6 +231,12 @@ impl Session {
         self.attempts.values().filter(runs).count()
     }
 
+    /// Answers that are said and not heard.
+    pub fn unheard(&self) -> usize {
+        let is_said = |attempt: &&Attempt| attempt.state == State::Finished;
+        self.attempts.values().filter(is_said).count()
+    }
+
     /// Bytes kept for all attempts.
     pub fn holds(&self) -> usize {
         let flows = self.attempts.values().map(|attempt| attempt.flow.holds());

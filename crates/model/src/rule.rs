@@ -112,6 +112,10 @@ impl Rule {
         match self {
             Rule::All | Rule::Percent(100) => true,
             Rule::Path(PathPattern(path)) => path == "/*",
+            // Every client sends these.
+            Rule::Header { name, value: None } => {
+                ["host", "user-agent", "accept"].contains(&name.as_str())
+            }
             Rule::Header { .. } | Rule::User(_) | Rule::Percent(_) => false,
         }
     }

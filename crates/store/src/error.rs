@@ -67,9 +67,9 @@ impl OpenError {
     /// The next step for whoever starts the server.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            OpenError::Held { .. } => {
-                Some("stop that process, or use another folder (`serve --data-dir DIR`)")
-            }
+            OpenError::Held { .. } => Some(
+                "stop that process; one folder has one server (`serve --data-dir DIR` names another, for `dev` copy the project)",
+            ),
             OpenError::NewerSchema { .. } => {
                 Some("start the newer program again; its backup copy lies beside the database")
             }

@@ -10,7 +10,7 @@ use laptop::{
         About, Event, Holder, Mode, Place, Refusal, Remote as Session, Wanted, Welcome, Wish,
     },
 };
-use model::{Name, Rule};
+use model::{Name, Rule, nearest};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
@@ -140,6 +140,7 @@ impl Remote {
         terminal: &mut Terminal,
         sources: &mut Sources,
     ) -> Result<(), Stop> {
+        self.check_names(dev.names())?;
         let (sender, live) = unbounded_channel();
         let (far_sender, far) = unbounded_channel();
         let (wanted, ready) = (self.wanted(), dev.ready());
@@ -149,6 +150,21 @@ impl Remote {
         sources.live = Some(live);
         sources.far = Some(far);
         sources.typed = Some(system::typed());
+        Ok(())
+    }
+
+    /// Whether the names that were typed are functions of the folder, and leave some.
+    fn check_names(&self, known: &BTreeSet<Name>) -> Result<(), Stop> {
+        for name in self.only.iter().chain(&self.except) {
+            if !known.contains(name) {
+                return Err(Complaint::usage(unknown(name, known)).into());
+            }
+        }
+        let wanted = self.wanted();
+        if !known.is_empty() && !known.iter().any(|name| wanted.means(name)) {
+            let message = "`--only` and `--except` leave no function to attach for";
+            return Err(Complaint::usage(message).into());
+        }
         Ok(())
     }
 
@@ -184,6 +200,8 @@ pub struct Standing {
     refused: Vec<String>,
     was_joined: bool,
     was_held: bool,
+    /// All that was refused is held by somebody else.
+    is_others: bool,
     /// Claims that are asked for at first.
     asked: usize,
     /// Why it will not go on, with the exit code.
@@ -195,6 +213,7 @@ impl Standing {
     pub fn of(asked: usize) -> Standing {
         Standing {
             asked,
+            is_others: true,
             ..Standing::default()
         }
     }
@@ -202,6 +221,11 @@ impl Standing {
     /// Why `dev` ends by itself, if it does.
     pub fn over(&mut self) -> Option<Complaint> {
         self.over.take()
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.over.is_some()
     }
 
     /// Whether it is known what became of all that was asked for at first.
@@ -259,8 +283,12 @@ impl Standing {
             }
             Event::Unreachable { .. } => Vec::new(),
             Event::Unreadable { why } => vec![format!("{warn} {why}")],
-            Event::Lapsed { running, why } => vec![format!(
-                "{warn} {running} invocation(s) stopped here: {why}; they have failed where they came from"
+            Event::Lapsed {
+                running,
+                unheard,
+                why,
+            } => vec![format!(
+                "{warn} {why}: {running} invocation(s) stopped here and {unheard} answer(s) thrown away; they have failed where they came from"
             )],
             Event::Rejected(refusal) => {
                 self.over = Some(rejected(refusal));
@@ -281,6 +309,7 @@ impl Standing {
         let said = format!("{} ({}): {message}", wish.function, wish.rule);
         let mut lines = vec![format!("{bad} {said}")];
         self.refused.push(said);
+        self.is_others &= refusal.kind == "ClaimHeld";
         let hint = refusal.hint.or_else(|| {
             let holder = holder?;
             Some(format!("`--take-over` takes it from {}", holder.developer))
@@ -297,9 +326,27 @@ impl Standing {
         }
         let message = format!("nothing is yours to run: {}", self.refused.join("; "));
         let complaint = Complaint::new(Exit::Refused, message);
-        Some(complaint.hint(
-            "`--take-over` takes it; `--when header:x-dev=NAME` takes only your own requests",
-        ))
+        Some(match self.is_others {
+            true => complaint.hint(
+                "`--take-over` takes it; `--when header:x-dev=NAME` takes only your own requests",
+            ),
+            false => complaint,
+        })
+    }
+}
+
+/// What is wrong with a name that the folder does not have.
+fn unknown(name: &Name, known: &BTreeSet<Name>) -> String {
+    let names = || known.iter().map(Name::as_str);
+    match nearest(name.as_str(), names()) {
+        Some(near) => format!("the folder has no function `{name}`; did you mean `{near}`?"),
+        None => {
+            let all: Vec<&str> = names().collect();
+            format!(
+                "the folder has no function `{name}`; it has {}",
+                all.join(", ")
+            )
+        }
     }
 }
 

@@ -170,6 +170,9 @@ impl<'a> Terminal<'a> {
             });
         }
         self.settle(sources).await;
+        if self.standing.is_over() {
+            return Ok(());
+        }
         let attached = match self.remote.is_some() {
             true => format!(", attached to {}", self.place),
             false => String::new(),
@@ -256,7 +259,14 @@ impl<'a> Terminal<'a> {
     fn typed(&self, line: &str) {
         match (Typed::read(line), &self.remote) {
             (Some(Typed::Say(words)), _) => self.note(&words),
-            (Some(typed), Some(remote)) => remote.want(|wanted| typed.apply(wanted)),
+            (Some(typed), Some(remote)) => {
+                let names = remote.want(|wanted| typed.apply(wanted));
+                let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+                self.note(&match names.is_empty() {
+                    true => "no function of this folder is meant now".to_owned(),
+                    false => format!("meant now: {}", names.join(", ")),
+                });
+            }
             (_, None) | (None, _) => {}
         }
     }
@@ -430,8 +440,12 @@ impl<'a> Terminal<'a> {
     }
 
     fn left(&self, function: &FunctionId) {
+        let now = match self.remote.is_some() {
+            true => "its invocations run deployed",
+            false => "answers 404",
+        };
         self.note(&format!(
-            "{} {} left the folder and answers 404; its versions are kept, and it comes back with its file",
+            "{} {} left the folder: {now}; its versions are kept, and it comes back with its file",
             self.palette.paint(Style::Warning, "!"),
             function.name
         ));
