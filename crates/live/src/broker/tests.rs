@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     Flags, HEADER, Head, Part, UNNUMBERED,
-    channel::{Channel, Joined, Local},
+    channel::{Channel, Joined, Local, greet},
     claims::Open,
     message::{Claim, Hello, Mode, Serve},
 };
@@ -162,7 +162,9 @@ async fn who_speaks_out_of_turn_hears_why_and_is_sent_away() {
 async fn one_that_does_not_read_is_cut_off_and_holds_nothing() {
     let broker = broker(100 * HEADER);
     let mut host = join(&broker, hello(Role::Host)).await;
-    let mut session = join(&broker, hello(Role::Session)).await;
+    let port = broker.connect(who());
+    let joining = greet("afar", hello(Role::Session), port.outbox, port.inbox);
+    let mut session = joining.await.unwrap();
     let all = Serve {
         functions: Vec::new(),
         all: true,
