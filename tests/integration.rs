@@ -22,6 +22,7 @@ mod node;
 mod relay;
 mod replay;
 mod sdks;
+mod sealing;
 mod sockets;
 mod spares;
 mod streams;

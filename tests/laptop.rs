@@ -23,6 +23,7 @@ pub struct Bag {
     functions: Vec<(String, Function)>,
     flags: Vec<String>,
     developer: String,
+    key: Option<String>,
 }
 
 /// A laptop that is attached, or tries to be.
@@ -102,6 +103,7 @@ impl House {
             functions: Vec::new(),
             flags: Vec::new(),
             developer: "ann".into(),
+            key: None,
         }
     }
 }
@@ -123,6 +125,12 @@ impl Bag {
     /// Whose it is; `ann`'s otherwise.
     pub fn of(mut self, developer: &str) -> Bag {
         self.developer = developer.into();
+        self
+    }
+
+    /// What seals what it sends.
+    pub fn key(mut self, key: impl Into<String>) -> Bag {
+        self.key = Some(key.into());
         self
     }
 
@@ -179,7 +187,8 @@ impl Bag {
             .arg(&folder)
             .args(["--remote", &self.remote])
             .args(&self.flags)
-            .env("USER", &self.developer);
+            .env("USER", &self.developer)
+            .envs(self.key.iter().map(|key| ("BUNGEE_KEY", key)));
         command
     }
 }
