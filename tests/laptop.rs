@@ -99,7 +99,8 @@ impl House {
     pub fn laptop(&self) -> Bag {
         Bag {
             home: tempfile::tempdir().expect("a folder can be made"),
-            remote: format!("http://{}", self.address),
+            // A server for everybody listens here too.
+            remote: format!("http://{}", self.address.replace("0.0.0.0", "127.0.0.1")),
             functions: Vec::new(),
             flags: Vec::new(),
             developer: "ann".into(),

@@ -245,6 +245,11 @@ fn every_command_of_live_works() {
 }
 
 #[test]
+fn every_command_of_relay_works() {
+    runs("relay.md");
+}
+
+#[test]
 fn every_command_of_replay_works() {
     runs("replay.md");
 }

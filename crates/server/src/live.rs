@@ -39,7 +39,6 @@ pub(crate) struct Live {
     pub broker: Broker,
     /// Our own invocations, as they are offered.
     pub hosting: Hosting,
-    registry: Arc<Registry>,
 }
 
 impl Live {
@@ -52,11 +51,7 @@ impl Live {
             is_wide: wide(options).is_some() || options.require_token,
             ..ChannelSettings::default()
         };
-        let rules = Rules {
-            registry: registry.clone(),
-            allows,
-        };
-        let broker = Broker::new(settings, Arc::new(rules));
+        let broker = Broker::new(settings, Arc::new(Rules { registry, allows }));
         let who = Credentials {
             may_host: true,
             ..Credentials::default()
@@ -89,23 +84,16 @@ impl Live {
         outbox
             .send(Control::from(all))
             .expect("a channel stays open until it is closed");
-        let live = Live {
-            broker,
-            hosting,
-            registry,
-        };
-        (live, inbox)
+        (Live { broker, hosting }, inbox)
     }
 
     /// Starts what lives as long as the channel.
     pub(crate) fn keep(&self, tasks: &TaskTracker, stopping: &CancellationToken, inbox: Inbox) {
         let (broker, hosting, stopping) =
             (self.broker.clone(), self.hosting.clone(), stopping.clone());
-        let revoking = revoke(self.broker.clone(), self.registry.clone());
         tasks.spawn(async move {
             let time = stopping.run_until_cancelled(broker.keep_time());
-            let revoking = stopping.run_until_cancelled(revoking);
-            tokio::join!(time, revoking, hosting.run(inbox, HEARTBEAT));
+            tokio::join!(time, hosting.run(inbox, HEARTBEAT));
         });
     }
 
@@ -176,19 +164,6 @@ impl Policy for Rules {
     fn is_deployed(&self, function: &FunctionId) -> Option<bool> {
         let table = self.registry.table();
         Some(matches!(table.state(function), Some(State::Deployed(_))))
-    }
-}
-
-/// Ends the claims of functions whose new version keeps laptops out, whenever something is deployed.
-async fn revoke(broker: Broker, registry: Arc<Registry>) {
-    let mut changes = registry.changes();
-    while changes.changed().await.is_ok() {
-        let table = registry.table();
-        let is_off = |function: &FunctionId| {
-            let state = table.state(function);
-            matches!(state, Some(State::Deployed(serving)) if serving.keeps_laptops_out())
-        };
-        broker.revoke(is_off, "its `live` is `off` now");
     }
 }
 

@@ -9,7 +9,6 @@ use std::{
 use arc_swap::ArcSwap;
 use http::Method;
 use model::{ErrorType, Failure, FunctionId, Name, Params, Route, RouteError, RouteTable, nearest};
-use tokio::sync::watch;
 
 use crate::serving::{self, Serving};
 
@@ -46,8 +45,6 @@ pub(crate) enum Found {
 /// The table that holds now.
 pub(crate) struct Registry {
     table: ArcSwap<Table>,
-    /// Told of every change.
-    changed: watch::Sender<()>,
 }
 
 /// Everything below is a function's path.
@@ -57,7 +54,6 @@ impl Registry {
     pub(crate) fn new(home: Name) -> Registry {
         Registry {
             table: ArcSwap::from_pointee(Table::new(home, BTreeMap::new())),
-            changed: watch::Sender::default(),
         }
     }
 
@@ -71,11 +67,6 @@ impl Registry {
             Some(found) => Found::Function(found.target, found.params),
             None => Found::Elsewhere,
         }
-    }
-
-    /// Hears of every change from now on.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
     }
 
     /// The table, to look at.
@@ -101,7 +92,6 @@ impl Registry {
         edit(&mut all);
         self.table
             .store(Arc::new(Table::new(table.home.clone(), all)));
-        self.changed.send_replace(());
     }
 }
 
