@@ -103,7 +103,16 @@ pub(crate) trait Outward: Send + Sync {
 
     /// Ends the connection because of what came in on it.
     fn refuse(&self, refusal: Refusal);
+
+    /// Frames of attempts go there from now on, in the task that brought them, and not into the inbox.
+    /// `false`: this channel has no such short way.
+    fn shortcut(&self, _hear: Shortcut) -> bool {
+        false
+    }
 }
+
+/// Takes a frame where it arrives; must not wait, nor say anything while it holds what hearing needs.
+pub(crate) type Shortcut = Box<dyn Fn(Frame) + Send + Sync>;
 
 impl Outbox {
     pub(crate) fn new(outward: impl Outward + 'static) -> Outbox {
@@ -113,6 +122,11 @@ impl Outbox {
     /// Says something; never waits.
     pub fn send(&self, frame: impl Into<Frame>) -> Result<(), Closed> {
         self.0.send(frame.into())
+    }
+
+    /// See [`Outward::shortcut`].
+    pub(crate) fn shortcut(&self, hear: Shortcut) -> bool {
+        self.0.shortcut(hear)
     }
 
     /// Ends the connection because of what came in on it.

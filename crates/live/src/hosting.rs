@@ -87,14 +87,23 @@ impl Hosting {
             in_flight: HashMap::new(),
             outbox,
         };
-        Hosting(Arc::new(Shared {
+        let outbox = inner.outbox.clone();
+        let hosting = Hosting(Arc::new(Shared {
             start: Instant::now(),
             inner: Mutex::new(inner),
             claims: ArcSwap::default(),
             claimed: AtomicUsize::new(0),
             is_retired: AtomicBool::new(false),
             busy: Notify::new(),
-        }))
+        }));
+        // On its own process's channel a frame is heard where it arrives: no task has to be woken for it.
+        let heard = Arc::downgrade(&hosting.0);
+        outbox.shortcut(Box::new(move |frame| {
+            if let Some(shared) = heard.upgrade() {
+                Hosting(shared).hear(frame);
+            }
+        }));
+        hosting
     }
 
     /// Whether nobody claims anything: every invocation runs deployed.
@@ -126,12 +135,14 @@ impl Hosting {
     pub async fn run(&self, mut inbox: Inbox, heartbeat: Duration) {
         let mut beats = interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut n = 0;
         loop {
             let is_idle = self.lock().machine.is_idle();
             let frame = tokio::select! {
                 frame = inbox.recv() => frame,
-                () = sleep(TICK), if !is_idle => {
+                _ = ticks.tick(), if !is_idle => {
                     self.step(|machine, now| machine.tick(now));
                     continue;
                 }

@@ -471,7 +471,7 @@ pub(crate) async fn acquire(
     let Some(plan) = plan else {
         return acquire_worker(app, deployed, marks, invocation).await;
     };
-    let lease = match plan.taker(app, deployed, marks, invocation).await {
+    let lease = match Box::pin(plan.taker(app, deployed, marks, invocation)).await {
         Some(lease) => lease,
         None => acquire_worker(app, deployed, marks, invocation).await?,
     };

@@ -146,8 +146,9 @@ impl Lease {
     pub(crate) async fn send(self, request: Request<Body>) -> Result<Response<Answer>, Failure> {
         match self {
             Lease::Worker(lease) => Ok(lease.send(request).await?.map(Answer::Worker)),
-            Lease::Session(lease) => lease.send(request).await,
-            Lease::Observed(observed) => observed.send(request).await,
+            // Boxed, so that what seldom happens makes no future larger that is moved for every request.
+            Lease::Session(lease) => Box::pin(lease.send(request)).await,
+            Lease::Observed(observed) => Box::pin(observed.send(request)).await,
         }
     }
 }

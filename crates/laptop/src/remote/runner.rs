@@ -7,12 +7,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::Request;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use live::{Answer, Go, Offer, Pieces, Runner, Work};
 use model::{ErrorType, Failure, FunctionId, TimeSpan, Trigger};
-use server::{Guest, Workbench};
+use server::{Guest, GuestAnswer, Workbench};
 
 use super::story::{Stories, Story};
 
@@ -82,22 +83,41 @@ async fn carry(workbench: &Workbench, work: Work) -> Result<(), Failure> {
         status: parts.status.as_u16(),
         headers: server::to_pairs(&parts.headers),
     };
-    if !reply.answer(&head) {
+    // What is there already goes with the head: one message less to wake somebody for.
+    let first = match body.is_end_stream() {
+        true => Some(Ok(Bytes::new())),
+        false => next(&mut body).now_or_never().flatten(),
+    };
+    let is_last = body.is_end_stream();
+    let is_waited_for = match first {
+        Some(bytes) => reply.answer_with(&head, bytes?, is_last).await,
+        None => reply.answer(&head),
+    };
+    if !is_waited_for || is_last {
         return Ok(());
     }
-    while !body.is_end_stream() {
-        let Some(frame) = body.frame().await else {
-            break;
-        };
-        if let Ok(bytes) = frame?.into_data() {
-            let is_last = body.is_end_stream();
-            if !reply.body(bytes, is_last).await || is_last {
-                return Ok(());
-            }
+    while let Some(bytes) = next(&mut body).await {
+        let is_last = body.is_end_stream();
+        if !reply.body(bytes?, is_last).await || is_last {
+            return Ok(());
         }
     }
     reply.body(Bytes::new(), true).await;
     Ok(())
+}
+
+/// The next bytes of an answer; `None` at its end.
+async fn next(body: &mut GuestAnswer) -> Option<Result<Bytes, Failure>> {
+    loop {
+        match body.frame().await? {
+            Err(failure) => return Some(Err(failure)),
+            // Trailers do not cross.
+            Ok(frame) => match frame.into_data() {
+                Ok(bytes) => return Some(Ok(bytes)),
+                Err(_) => continue,
+            },
+        }
+    }
 }
 
 /// The caller's function is there: it is the code here that left the folder since the offer was accepted.

@@ -59,25 +59,20 @@ impl Attached {
         // A connection that is silent may only be slow: the channel would give the session up if it saw that close first.
         let mut silent: Option<Joined> = None;
         loop {
-            let hello = Hello {
-                resume: resume.clone(),
-                ..self.0.hello.clone()
-            };
-            let joining = tokio::time::timeout(JOIN_WAIT, self.0.channel.join(hello));
             let joined = tokio::select! {
-                joined = joining => joined,
+                joined = self.try_join(resume.clone()) => joined,
                 () = self.lapse_at(lease_end) => { lease_end = 0; continue }
                 () = leaving.cancelled() => return self.lapse("the session ends").await,
             };
             drop(silent.take());
             let why = match joined {
                 // What ran was stopped here, so nobody may wait for it there any longer.
-                Ok(Ok(joined)) if joined.welcome.resumed && lease_end == 0 => {
+                Ok(joined) if joined.welcome.resumed && lease_end == 0 => {
                     joined.leave("its lease ran out").await;
                     resume = None;
                     continue;
                 }
-                Ok(Ok(mut joined)) => {
+                Ok(mut joined) => {
                     pause = PAUSE;
                     resume = Some(joined.welcome.key.clone());
                     if lease_end != 0 && !joined.welcome.resumed {
@@ -93,21 +88,13 @@ impl Attached {
                             "the channel is silent".to_owned()
                         }
                         Stay::Broken(why) => why,
-                        Stay::Rejected(refusal) => {
-                            self.lapse("the session was rejected").await;
-                            return self.tell(Event::Rejected(refusal));
-                        }
+                        Stay::Rejected(refusal) => return self.rejected(refusal).await,
                         Stay::Left => return self.leave(joined).await,
                     }
                 }
-                Ok(Err(error)) => match final_refusal(&error) {
-                    Some(refusal) => {
-                        self.lapse("the session was rejected").await;
-                        return self.tell(Event::Rejected(refusal));
-                    }
-                    None => with_causes(&error),
-                },
-                Err(_) => format!("no answer within {} s", JOIN_WAIT.as_secs()),
+                Err(Stay::Rejected(refusal)) => return self.rejected(refusal).await,
+                Err(Stay::Broken(why)) => why,
+                Err(Stay::Silent | Stay::Left) => continue,
             };
             self.lock().outbox = None;
             match broken_at {
@@ -127,6 +114,29 @@ impl Attached {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Joins once.
+    async fn try_join(&self, resume: Option<String>) -> Result<Joined, Stay> {
+        let hello = Hello {
+            resume,
+            ..self.0.hello.clone()
+        };
+        let joining = tokio::time::timeout(JOIN_WAIT, self.0.channel.join(hello));
+        let Ok(joined) = joining.await else {
+            let why = format!("no answer within {} s", JOIN_WAIT.as_secs());
+            return Err(Stay::Broken(why));
+        };
+        joined.map_err(|error| match final_refusal(&error) {
+            Some(refusal) => Stay::Rejected(refusal),
+            None => Stay::Broken(with_causes(&error)),
+        })
+    }
+
+    /// The channel will not have this session.
+    async fn rejected(&self, refusal: Refusal) {
+        self.lapse("the session was rejected").await;
+        self.tell(Event::Rejected(refusal));
     }
 
     /// Waits for the end of the lease, by a clock that counts sleep, and stops what runs; never, if there is none.

@@ -85,6 +85,19 @@ impl Reply {
         waits
     }
 
+    /// The same with the first bytes of its body; `is_last` where these are all.
+    pub async fn answer_with(&self, answer: &Answer, bytes: Bytes, is_last: bool) -> bool {
+        if bytes.len() > CHUNK {
+            return self.answer(answer) && self.body(bytes, is_last).await;
+        }
+        let mut waits = false;
+        self.session.step(|machine, now| {
+            waits = machine.answer(now, self.key, answer)
+                && machine.body(now, self.key, bytes, is_last);
+        });
+        waits
+    }
+
     /// Bytes of the answer, once there is room for them; `is_last` with the last. `false`: nobody waits for it any more.
     pub async fn body(&self, bytes: Bytes, is_last: bool) -> bool {
         let mut rest = bytes;
