@@ -87,23 +87,26 @@ impl Hosting {
             in_flight: HashMap::new(),
             outbox,
         };
-        let outbox = inner.outbox.clone();
-        let hosting = Hosting(Arc::new(Shared {
+        Hosting(Arc::new(Shared {
             start: Instant::now(),
             inner: Mutex::new(inner),
             claims: ArcSwap::default(),
             claimed: AtomicUsize::new(0),
             is_retired: AtomicBool::new(false),
             busy: Notify::new(),
-        }));
-        // On its own process's channel a frame is heard where it arrives: no task has to be woken for it.
-        let heard = Arc::downgrade(&hosting.0);
-        outbox.shortcut(Box::new(move |frame| {
+        }))
+    }
+
+    /// Hears frames of attempts where they arrive, on a channel of its own process: no task has to be woken for them.
+    pub fn hear_at_once(&self) {
+        let heard = Arc::downgrade(&self.0);
+        let outbox = self.lock().outbox.clone();
+        // A channel that has no such way goes on by the inbox.
+        let _has_one = outbox.shortcut(Box::new(move |frame| {
             if let Some(shared) = heard.upgrade() {
                 Hosting(shared).hear(frame);
             }
         }));
-        hosting
     }
 
     /// Whether nobody claims anything: every invocation runs deployed.

@@ -81,6 +81,7 @@ impl Live {
             ..Cover::default()
         };
         let hosting = Hosting::new(outbox.clone(), cover);
+        hosting.hear_at_once();
         outbox
             .send(Control::from(all))
             .expect("a channel stays open until it is closed");
