@@ -1,6 +1,11 @@
 //! Ends of the live channel that do what none may: garbage, other versions, somebody else's invocations, answers without sense.
 //! Whoever does so loses, and nobody else does.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::scope,
+};
+
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -23,6 +28,7 @@ mod kind {
     pub const FATAL: u8 = 14;
     pub const OFFER: u8 = 32;
     pub const ACCEPT: u8 = 33;
+    pub const DECLINE: u8 = 34;
     pub const GO: u8 = 35;
     pub const BODY: u8 = 36;
     pub const ANSWER: u8 = 37;
@@ -107,14 +113,36 @@ impl Stranger {
         stranger
     }
 
-    /// One that claims a function.
-    fn with(house: &House, function: &str) -> Stranger {
+    /// One that claims `default/g`, and is offered its invocations.
+    fn with_g(house: &House) -> Stranger {
         let mut stranger = Stranger::join(house);
-        let claim = json!({"ref": 1, "function": function, "rule": "all", "mode": "take",
-            "take_over": false, "concurrency": null, "hold_deadline": false, "all": true});
-        stranger.say(Head::control(kind::CLAIM), &claim);
-        stranger.hear(kind::CLAIMED);
+        stranger.claim();
+        // The server hears of a claim a moment after it is granted; until it has, the deployed code runs.
+        let is_offered = AtomicBool::new(false);
+        scope(|scope| {
+            scope.spawn(|| {
+                // Not for ever: what waits for the offer may have given up.
+                let is_offered = || is_offered.load(Ordering::Relaxed);
+                (0..1000).take_while(|_| !is_offered()).for_each(|_| {
+                    house.get("/functions/g").ok();
+                });
+            });
+            let (offer, _) = stranger.hear(kind::OFFER);
+            is_offered.store(true, Ordering::Relaxed);
+            let decline = Head {
+                kind: kind::DECLINE,
+                ..offer
+            };
+            stranger.say(decline, &json!({"why": "only to know"}));
+        });
         stranger
+    }
+
+    fn claim(&mut self) {
+        let claim = json!({"ref": 1, "function": "default/g", "rule": "all", "mode": "take",
+            "take_over": false, "concurrency": null, "hold_deadline": false, "all": true});
+        self.say(Head::control(kind::CLAIM), &claim);
+        self.hear(kind::CLAIMED);
     }
 
     fn say(&mut self, head: Head, payload: &Value) {
@@ -265,10 +293,7 @@ fn who_answers_for_somebody_else_s_invocation_is_not_heard() {
         }
     }
     // The channel works in order: what it answers now comes after all of that.
-    let claim = json!({"ref": 1, "function": "default/g", "rule": "all", "mode": "take",
-        "take_over": false, "concurrency": null, "hold_deadline": false, "all": true});
-    stranger.say(Head::control(kind::CLAIM), &claim);
-    stranger.hear(kind::CLAIMED);
+    stranger.claim();
     gate.open();
     assert_eq!(waiting.answer().ok(), "laptop");
     assert_eq!(gate.count("left"), 0);
@@ -277,7 +302,7 @@ fn who_answers_for_somebody_else_s_invocation_is_not_heard() {
 #[test]
 fn answers_without_sense_fail_their_invocation_and_no_other() {
     let (house, _laptop, _gate) = pair();
-    let mut stranger = Stranger::with(&house, "default/g");
+    let mut stranger = Stranger::with_g(&house);
     let senseless = [
         json!("no head at all"),
         json!({"status": 9999, "headers": []}),
@@ -304,7 +329,7 @@ fn answers_without_sense_fail_their_invocation_and_no_other() {
 #[test]
 fn headers_of_an_answer_cannot_break_the_connection_s_own() {
     let (house, _laptop, _gate) = pair();
-    let mut stranger = Stranger::with(&house, "default/g");
+    let mut stranger = Stranger::with_g(&house);
     let mut wire = house.ask("GET", "/functions/g").open();
     let go = stranger.accept();
     let headers = json!([
