@@ -1,8 +1,13 @@
 //! The commands from a script's view: data on stdout, all else on stderr, exit codes.
 
+use std::process::{Command, Stdio};
+
 use serde_json::json;
 
-use crate::serving::{House, cli_in};
+use crate::{
+    process::bungee,
+    serving::{House, cli_in},
+};
 
 const ADD: &str = "export const handler = (event) => { console.log('adding'); return { sum: event.a + event.b }; }";
 
@@ -188,4 +193,20 @@ fn a_reader_that_has_enough_is_no_failure() {
         .unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_is_no_reason_to_fail() {
+    let program = bungee();
+    let said = Command::new("script")
+        .args(["-qec", &format!("{} list", program.display()), "/dev/null"])
+        .env("BUNGEE_SERVER", "http://127.0.0.1:9")
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .output()
+        .expect("`script` of util-linux is there");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(!text.contains("panicked"), "{text}");
+    assert_eq!(said.status.code(), Some(5), "{text}");
 }

@@ -42,7 +42,7 @@ pub struct Dev {
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
     inspect: Option<Option<u16>>,
     /// Let no other laptop attach to the server that runs here
-    #[arg(long)]
+    #[arg(long, conflicts_with = "remote")]
     no_live: bool,
     #[command(flatten)]
     remote: remote::Remote,
@@ -59,6 +59,9 @@ impl Dev {
         serve::refuse_settings()?;
         let mut signals = serve::listen_for_signals()?;
         let place = self.remote.place(door)?;
+        if let Some(place) = &place {
+            remote::look_at(place).await?;
+        }
         let is_explicit = !self.listen.is_empty();
         // Attached, it has nothing to listen for unless that is typed: the environment speaks of servers.
         let listen = match place.is_some() && !system::is_typed("--listen") {

@@ -1,6 +1,6 @@
 //! `bungee dev --remote URL`: what is asked for, and what the terminal says of the session.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
 use laptop::{
@@ -76,6 +76,9 @@ pub struct Remote {
     #[arg(long, requires = "remote", help_heading = "Attached to a server")]
     insecure: bool,
 }
+
+/// A server that is there answers a first question within this.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 impl Remote {
     /// Where to attach, if that was asked for.
@@ -189,6 +192,27 @@ impl Remote {
             concurrency: self.concurrency,
         }
     }
+}
+
+/// Whether there is a server that answers, before anything is built for it.
+///
+/// # Errors
+/// There is none, it is no server of ours, or it does not know the token.
+pub async fn look_at(place: &Place) -> Result<(), Stop> {
+    let Some(api) = &place.api else {
+        return Ok(());
+    };
+    let Ok(answered) = tokio::time::timeout(ANSWER_WAIT, api.server()).await else {
+        let seconds = ANSWER_WAIT.as_secs();
+        let message = format!(
+            "`{}` took the connection and did not answer within {seconds} s",
+            place.url
+        );
+        return Err(Complaint::new(Exit::Unreachable, message)
+            .hint("is that a Bungee server?")
+            .into());
+    };
+    answered.map(drop).map_err(Stop::from)
 }
 
 /// What is known of the session, for its end.

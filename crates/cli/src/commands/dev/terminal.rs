@@ -100,6 +100,9 @@ impl<'a> Terminal<'a> {
     pub fn attach(&mut self, remote: Remote, place: &Place) {
         self.standing = Standing::of(remote.asked());
         self.place = place.url.clone();
+        if place.api.is_none() {
+            self.note("functions run with their own environment: a channel alone has none to lend");
+        }
         self.remote = Some(remote);
     }
 
@@ -173,9 +176,10 @@ impl<'a> Terminal<'a> {
         if self.standing.is_over() {
             return Ok(());
         }
-        let attached = match self.remote.is_some() {
-            true => format!(", attached to {}", self.place),
-            false => String::new(),
+        let attached = match (self.remote.is_some(), self.standing.is_settled()) {
+            (true, true) => format!(", attached to {}", self.place),
+            (true, false) => format!(", attaching to {}", self.place),
+            (false, _) => String::new(),
         };
         self.note(&format!(
             "watching {}{attached}; Ctrl-C stops",
