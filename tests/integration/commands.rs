@@ -151,7 +151,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
         .ends(2)
         .says("arrives later");
     house
-        .cli(&["dev", "--remote", "http://x"])
+        .cli(&["dev", "--stack", "x"])
         .ends(2)
         .says("arrives later");
 }

@@ -42,7 +42,7 @@ saved() {
     done
     exit 97
 }
-trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 "#;
 
 /// A block between fences: its language, its text, the line where it begins.
@@ -129,7 +129,7 @@ fn script(blocks: &[Block]) -> String {
                     script.push_str("saved \"$before\"\n");
                 }
             }
-            "text" | "console" | "json" | "" => {}
+            "text" | "console" | "json" | "nginx" | "caddyfile" | "" => {}
             unknown => panic!("line {}: this test does not know {unknown}", block.line),
         }
     }

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::{process::until, serving::House};
+use crate::{
+    process::{Process, until},
+    serving::House,
+};
 
 /// Says which process answers, and everything that a spare could get wrong.
 const SELF: &str = r#"
@@ -92,11 +95,9 @@ fn a_spare_is_used_once_and_another_takes_its_place() {
 fn a_spare_that_died_costs_nobody_anything() {
     let house = House::serve().function("a", |f| f.bun().web(SELF)).start();
     spares_are_ready(&house);
-    house
-        .bun_spares()
-        .iter()
-        .for_each(crate::process::Process::kill);
-    until("they are dead", || house.bun_spares().is_empty());
+    let spares = house.bun_spares();
+    spares.iter().for_each(Process::kill);
+    until("they are dead", || !spares.iter().any(Process::runs));
     house.get("/functions/a").ok();
     spares_are_ready(&house);
 }

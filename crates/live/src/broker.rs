@@ -295,6 +295,11 @@ impl Broker {
                 let Some(line) = self.shard(to).load().get(&to).cloned() else {
                     continue;
                 };
+                // Our own host knows of a claim before its session hears that it holds it.
+                if let (Some(hear), Control::Presence(_)) = (line.shortcut.get(), &said) {
+                    hear(said.into());
+                    continue;
+                }
                 if line.feed.push(said.into()) == Err(Full::TooSlow) {
                     let why = too_slow(to, self.0.queue_max);
                     turns.insert(0, claims.end(self.now_ms(), to, &why));

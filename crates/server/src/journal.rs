@@ -121,6 +121,16 @@ impl Ended {
         self.extras.as_ref().map_or(&[], |extras| &extras.attempts)
     }
 
+    /// The same, with the end of the last one, which is that of the invocation.
+    fn tried(&self) -> Vec<Attempt> {
+        let mut tried = self.attempts().to_vec();
+        if let Some(last) = tried.last_mut() {
+            last.outcome = Some(self.outcome.as_str().to_owned());
+            last.ran_us = Some(self.ran_us);
+        }
+        tried
+    }
+
     /// Whether it was ever offered to a developer.
     fn is_live(&self) -> bool {
         let live = |attempt: &Attempt| attempt.place == Place::Live;
@@ -147,7 +157,7 @@ impl Ended {
             ran_us: self.ran_us,
             cold: self.is_cold,
             worker: self.worker.as_ref().map(ToString::to_string),
-            attempts: self.attempts().to_vec(),
+            attempts: self.tried(),
             // The store knows, once it has it.
             recording: false,
         }

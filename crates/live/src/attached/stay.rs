@@ -264,6 +264,21 @@ impl Attached {
                 }
             }
         }
+        // What was given back while there was nobody to tell is given back now.
+        let is_held = |claim: &u64| {
+            let mut held = inner.wishes.values();
+            held.any(|held| held.state == Claiming::Holds(*claim))
+        };
+        let stray: Vec<u64> = welcome
+            .claims
+            .iter()
+            .copied()
+            .filter(|claim| !is_held(claim))
+            .collect();
+        for claim in stray {
+            let claim = Some(claim);
+            inner.send(Control::from(Release { claim }).into());
+        }
         let now = ticks();
         if welcome.resumed {
             inner.machine.resumed(now);

@@ -34,8 +34,9 @@ impl Claims {
                     claim: number,
                     deployed: self.is_deployed(&function),
                 };
-                turn.send.push((peer, claimed.into()));
+                // Hosts first: whoever holds a claim may be called at once.
                 self.tell_hosts([function], turn);
+                turn.send.push((peer, claimed.into()));
             }
             Err(No { refusal, holder }) => {
                 let refused = Refused {

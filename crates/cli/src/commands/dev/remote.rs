@@ -78,7 +78,7 @@ pub struct Remote {
 }
 
 /// A server that is there answers a first question within this.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 impl Remote {
     /// Where to attach, if that was asked for.

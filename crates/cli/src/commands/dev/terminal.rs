@@ -176,14 +176,10 @@ impl<'a> Terminal<'a> {
         if self.standing.is_over() {
             return Ok(());
         }
-        let attached = match (self.remote.is_some(), self.standing.is_settled()) {
-            (true, true) => format!(", attached to {}", self.place),
-            (true, false) => format!(", attaching to {}", self.place),
-            (false, _) => String::new(),
-        };
         self.note(&format!(
-            "watching {}{attached}; Ctrl-C stops",
-            dir.display()
+            "watching {}{}; Ctrl-C stops",
+            dir.display(),
+            self.attachment()
         ));
         if self.door.printer.json {
             let functions = functions.into_iter().map(|function| ReadyFunction {
@@ -201,6 +197,15 @@ impl<'a> Terminal<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// What stands behind the folder in the line that ends the welcome.
+    fn attachment(&self) -> String {
+        match (self.remote.is_some(), self.standing.is_settled()) {
+            (true, true) => format!(", attached to {}", self.place),
+            (true, false) => format!(", attaching to {}", self.place),
+            (false, _) => String::new(),
+        }
     }
 
     /// Waits a moment for what becomes of the session's claims, so that whoever reads on may call at once.
