@@ -23,6 +23,7 @@ class Host {
   constructor(settings, say) {
     this.settings = settings;
     this.say = say;
+    this.wasDown = false;
     this.functions = new Set();
     this.presence = new Map();
     this.tries = new Map();
@@ -55,6 +56,11 @@ class Host {
     channel.on("alive", (n) => this.informed(n));
     channel.on("down", () => this.uninformed());
     channel.on("lapsed", (why) => attempts.loseAll(null, why));
+    channel.on("down", (why) => {
+      if (!this.wasDown && channel.refusal === null) this.say(`the channel cannot be reached (${why}); deployed code runs, and it is tried again`);
+      this.wasDown = true;
+    });
+    channel.on("welcome", () => (this.wasDown = false));
     channel.on("refused", ({ type, message, hint }) => this.say(`${type}: ${message}${hint ? ` (${hint})` : ""}; deployed code runs`));
   }
 
