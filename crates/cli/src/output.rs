@@ -56,7 +56,6 @@ pub struct Palette(bool);
 
 impl Palette {
     /// No colour at all.
-    #[cfg(test)]
     pub const PLAIN: Palette = Palette(false);
 
     /// `text` in a style, where there is colour.

@@ -218,8 +218,8 @@ pub async fn look_at(place: &Place) -> Result<(), Stop> {
 /// What is known of the session, for its end.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// Claims that are held.
-    held: usize,
+    /// Claims that are held, each as `project/name (rule)`.
+    held: Vec<String>,
     /// Claims that somebody else holds, or that are not allowed.
     refused: Vec<String>,
     was_joined: bool,
@@ -247,6 +247,11 @@ impl Standing {
         self.over.take()
     }
 
+    /// The claims that are held.
+    pub fn claims(&self) -> &[String] {
+        &self.held
+    }
+
     /// Whether it has ended.
     pub fn is_over(&self) -> bool {
         self.over.is_some()
@@ -254,7 +259,8 @@ impl Standing {
 
     /// Whether it is known what became of all that was asked for at first.
     pub fn is_settled(&self) -> bool {
-        self.over.is_some() || (self.was_joined && self.held + self.refused.len() >= self.asked)
+        self.over.is_some()
+            || (self.was_joined && self.held.len() + self.refused.len() >= self.asked)
     }
 
     /// Takes in what happened, and says it as people read it.
@@ -267,7 +273,7 @@ impl Standing {
                 vec![format!("{good} {}", joined(&welcome, away_ms))]
             }
             Event::Claimed { wish, is_deployed } => {
-                self.held += 1;
+                self.held.push(format!("{} ({})", wish.function, wish.rule));
                 self.was_held = true;
                 let waits = match is_deployed {
                     true => "",
@@ -285,7 +291,8 @@ impl Standing {
                 holder,
             } => self.refused(&wish, refusal, holder, palette),
             Event::Taken { wish, by, why } => {
-                self.held = self.held.saturating_sub(1);
+                let lost = format!("{} ({})", wish.function, wish.rule);
+                self.held.retain(|held| *held != lost);
                 let by = by.map_or_else(String::new, |by| format!(" by {}", escape(&by, "")));
                 vec![format!(
                     "{warn} {} ({}) is not yours any more: {}{by}; its invocations do not come here",
@@ -299,7 +306,7 @@ impl Standing {
                 Vec::new()
             }
             Event::Broken { why } => {
-                self.held = 0;
+                self.held.clear();
                 vec![format!(
                     "{warn} the connection is gone ({}); coming back by itself, and the deployed code answers meanwhile",
                     escape(&why, "")

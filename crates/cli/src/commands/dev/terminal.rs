@@ -34,6 +34,12 @@ const SETTLE_WAIT: Duration = Duration::from_secs(10);
 struct Ready {
     addresses: Vec<String>,
     functions: Vec<ReadyFunction>,
+    /// Where it is attached, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<String>,
+    /// What it holds there, each as `project/name (rule)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    claims: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -194,6 +200,8 @@ impl<'a> Terminal<'a> {
             self.door.printer.json(&Ready {
                 addresses: addresses.iter().map(|at| format!("http://{at}")).collect(),
                 functions: functions.collect(),
+                remote: self.remote.is_some().then(|| self.place.clone()),
+                claims: self.standing.claims().to_vec(),
             })?;
         }
         Ok(())
@@ -218,8 +226,7 @@ impl<'a> Terminal<'a> {
                 let Some(event) = live.recv().await else {
                     return;
                 };
-                let lines = self.standing.hear(event, self.palette);
-                lines.iter().for_each(|line| self.note(line));
+                self.heard(event);
             }
         };
         // Whoever takes longer is told of later.
@@ -254,12 +261,29 @@ impl<'a> Terminal<'a> {
                 () = signals.next() => return None,
                 Some(event) = sources.events.recv() => self.event(event),
                 Some(event) = live => {
-                    self.standing.hear(event, self.palette).iter().for_each(|line| self.note(line));
+                    self.heard(event);
                 }
                 Some(line) = next_of(&mut sources.typed) => self.typed(&line),
                 Some(line) = far => self.far_log(&line),
                 line = sources.lines.recv() => self.log(line),
                 Some(ended) = next_of(&mut sources.ends) => self.ended(&ended),
+            }
+        }
+    }
+
+    /// What happened to the session, in words, or as data where lines are data.
+    fn heard(&mut self, event: laptop::remote::Event) {
+        let palette = match self.looks.format {
+            LogFormat::Json => Palette::PLAIN,
+            LogFormat::Text => self.palette,
+        };
+        for line in self.standing.hear(event, palette) {
+            if self.looks.format == LogFormat::Json {
+                let message = line.trim();
+                let line = serde_json::json!({ "level": "info", "message": message });
+                self.note(&line.to_string());
+            } else {
+                self.note(&line);
             }
         }
     }
