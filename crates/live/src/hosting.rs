@@ -5,7 +5,10 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -121,8 +124,8 @@ impl Hosting {
 
     /// Offers nothing more, and waits until what runs elsewhere has ended.
     pub async fn retire(&self) {
-        self.0.is_retired.store(true, Relaxed);
-        self.0.claimed.store(0, Relaxed);
+        self.0.is_retired.store(true, SeqCst);
+        self.0.claimed.store(0, SeqCst);
         while !self.lock().mails.is_empty() {
             sleep(TICK).await;
         }
@@ -222,8 +225,10 @@ impl Hosting {
             true => drop(claims.remove(&presence.function)),
             false => drop(claims.insert(presence.function, presence.claims.into())),
         }
-        if !self.0.is_retired.load(Relaxed) {
-            self.0.claimed.store(claims.len(), Relaxed);
+        self.0.claimed.store(claims.len(), SeqCst);
+        // Looked at afterwards, so that whoever retires meanwhile has the last word.
+        if self.0.is_retired.load(SeqCst) {
+            self.0.claimed.store(0, SeqCst);
         }
         self.0.claims.store(Arc::new(claims));
     }
@@ -339,9 +344,7 @@ impl Inner {
             }
         }
     }
-}
 
-impl Inner {
     fn gone(&mut self, peer: u32, why: &str) {
         self.seals.forget(peer);
         self.strangers.remove(&peer);

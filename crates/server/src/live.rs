@@ -6,11 +6,11 @@ mod attach;
 mod copies;
 mod session;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use live::{
     Broker, Channel, ChannelSettings, Control, Cover, Credentials, Hello, Hosting, Inbox, Joined,
-    Local, Mode, Policy, Refusal, Role, Serve,
+    Local, Mode, Policy, Present, Refusal, Role, Serve,
 };
 use model::{Facts, FunctionId, Trigger};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -120,6 +120,9 @@ impl Live {
                 Mode::Observe => observers.push(claim.clone()),
             }
         }
+        // One copy for a session, however many of its rules match; the taker has the invocation itself.
+        let mut seen: HashSet<u32> = taker.iter().map(|taker: &Present| taker.peer).collect();
+        observers.retain(|observer: &Present| seen.insert(observer.peer));
         if taker.is_none() && observers.is_empty() {
             return None;
         }
