@@ -255,6 +255,8 @@ fn who_observes_gets_the_whole_request_and_the_deployed_answer_counts() {
     let mut laptop = bag
         .function("hello", |f| f.bun().web(source))
         .flag("--observe")
+        .flag("--when=all")
+        .flag("--when=header:x-own")
         .attach();
     let body = format!("{}z", "a".repeat(300_000));
     let ask = house
@@ -265,7 +267,8 @@ fn who_observes_gets_the_whole_request_and_the_deployed_answer_counts() {
         let seen = fs::read_to_string(&seen).unwrap_or_default();
         seen == "POST /functions/hello/x own 300001 z\n"
     });
-    laptop.says("(all, a copy)");
+    // Two of its rules match, and it has one copy: by the more specific.
+    laptop.says("(header:x-own, a copy)");
     // A copy takes no claim from whoever answers.
     let _bob = answering(&house, "bob").of("bob").attach();
     assert_eq!(hello(&house), "bob");

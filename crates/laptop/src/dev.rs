@@ -2,8 +2,9 @@
 //! Tells what happens through a channel and prints nothing.
 
 mod attempt;
+mod folder;
 mod saves;
-mod session;
+
 mod watch;
 
 use std::{
@@ -31,7 +32,7 @@ use crate::{
     deploy::{DeployError, Deployed},
     remote::Borrowed,
 };
-use session::{Place, Session};
+use folder::{Folder, Place};
 use watch::Watch;
 
 /// The folder inside the project's that holds everything `dev` keeps.
@@ -174,7 +175,7 @@ impl Dev {
             root,
             out: state.join("build"),
         };
-        let mut session = Session::new(
+        let mut folder = Folder::new(
             client.clone(),
             server.workbench(),
             project,
@@ -182,15 +183,15 @@ impl Dev {
             tools,
             events,
         );
-        session.lend(lender);
-        let ready = session.ready();
-        session.take_stock().await;
-        session.deploy_all().await;
+        folder.lend(lender);
+        let ready = folder.ready();
+        folder.take_stock().await;
+        folder.deploy_all().await;
         let stopping = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let until = stopping.clone();
         tasks.spawn(async move {
-            until.run_until_cancelled(session.follow(watch)).await;
+            until.run_until_cancelled(folder.follow(watch)).await;
         });
         Ok(Dev {
             server,

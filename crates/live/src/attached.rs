@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    attempt::Offer,
     channel::{Channel, Outbox},
     clock::ticks,
     cover::{Cover, Seals},
@@ -22,7 +23,6 @@ use crate::{
     host::Key,
     message::{Claim, Control, Fatal, Hello, Holder, Mode, Refusal, Refused, Release, Welcome},
     session::{Asked, Session},
-    work::Offer,
 };
 use stay::Stay;
 pub use work::{Pieces, Reply, Runner, Work};

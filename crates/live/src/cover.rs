@@ -4,12 +4,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    attempt::{Why, to_json},
     flow::WINDOW,
     frame::{Flags, Frame, Head, Kind},
     key::SealKey,
     message::Hello,
     seal::{Direction, Sealer},
-    work::{Why, to_json},
 };
 
 /// The capability of an end that reads compressed messages.

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use model::{ErrorType, Failure};
 
 use crate::{
+    attempt::{Answer, Elsewhere, Fault, Go, Offer, Why, from_json, to_json},
     flow::{Flow, Message},
     frame::{Flags, Frame, Head, Kind, Part},
-    work::{Answer, Elsewhere, Fault, Go, Offer, Why, from_json, to_json},
 };
 
 /// Without an acceptance after so many milliseconds an offer is withdrawn.

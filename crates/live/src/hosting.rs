@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    attempt::{Elsewhere, Go, Lines, Offer, from_json},
     channel::{Inbox, Outbox},
     cover::{Cover, DEFLATE, Seals},
     flow::CHUNK,
@@ -29,7 +30,6 @@ use crate::{
     host::{Host, Key, Told},
     key::SealKey,
     message::{Control, Heartbeat, Presence, Present},
-    work::{Elsewhere, Go, Lines, Offer, from_json},
 };
 
 /// Between looks at what time alone asks for, while there are attempts.

@@ -2,6 +2,7 @@
 //! Knows invocations, not HTTP nor the database. The state machines read no clock and do no IO.
 
 mod attached;
+mod attempt;
 mod broker;
 mod channel;
 mod claims;
@@ -24,9 +25,9 @@ mod together;
 #[cfg(test)]
 mod trial;
 mod websocket;
-mod work;
 
 pub use attached::{Attached, Event, Pieces, Reply, Runner, Terms, Wish, Work};
+pub use attempt::{Answer, Elsewhere, Fault, Go, Line, Lines, Offer, Why};
 pub use broker::{Broker, Port, QUEUE_MAX, QUEUES_MAX};
 pub use channel::{Channel, Closed, Inbox, JoinError, Joined, Joining, Local, Outbox};
 pub use claims::{Admitted, ChannelSettings, Claims, Credentials, ENDS_MAX, Open, Policy, Turn};
@@ -45,4 +46,3 @@ pub use pack::{Unpackable, pack, unpack};
 pub use seal::{Direction, SEAL_OVERHEAD, SEALABLE_MAX, Sealer, Unsealed};
 pub use session::{Asked, Session};
 pub use websocket::{LIVE_PATH, SUBPROTOCOL, WebSocketChannel, accept_key, serve};
-pub use work::{Answer, Elsewhere, Fault, Go, Line, Lines, Offer, Why};

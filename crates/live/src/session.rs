@@ -9,11 +9,11 @@ use bytes::Bytes;
 use model::Failure;
 
 use crate::{
+    attempt::{Answer, Fault, Go, Lines, Offer, Why, from_json, to_json},
     cover::DEFLATE,
     flow::{Flow, Message},
     frame::{Flags, Frame, Head, Kind, UNNUMBERED},
     host::{Key, last, why_of},
-    work::{Answer, Fault, Go, Lines, Offer, Why, from_json, to_json},
 };
 
 /// Offers of one host that are remembered, so that none counts twice.

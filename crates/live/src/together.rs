@@ -225,20 +225,7 @@ impl Stage {
         };
         let offer = Offer {
             claim: claims[0].claim,
-            function: "default/hello".into(),
-            version: None,
-            trigger: "http".into(),
-            kind: None,
-            rule: "all".into(),
-            size: None,
-            deadline_ms: 30_000,
-            hold: false,
-            observe: false,
-            ordinal: 0,
-            who: None,
-            method: None,
-            path: None,
-            capabilities: Vec::new(),
+            ..Offer::sample()
         };
         self.hosting.offer(&claims[0], of, offer, None).await
     }

@@ -171,21 +171,8 @@ impl World {
         };
         self.stories.insert(of, Story::default());
         let offer = Offer {
-            claim: 1,
-            function: "default/hello".into(),
-            version: None,
-            trigger: "http".into(),
-            kind: None,
-            rule: "all".into(),
-            size: None,
-            deadline_ms: 30_000,
-            hold: false,
-            observe: false,
-            ordinal: 0,
-            who: None,
-            method: None,
-            path: None,
             capabilities: vec![DEFLATE.into()],
+            ..Offer::sample()
         };
         let (peer, packs) = (self.peers.0, self.ends == Ends::Sealed);
         self.host.offer(self.now, Key { peer, of }, offer, packs);

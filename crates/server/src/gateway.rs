@@ -29,7 +29,7 @@ use crate::{
     registry::Found,
     reply::{ReplyBody, Streamed},
     serving::{Deployed, Serving},
-    sockets::Relay,
+    sockets::Passage,
     tape::{Tape, passed_on},
 };
 
@@ -200,8 +200,8 @@ impl Visitor {
                     &app.lines,
                 )
             }
-            Ok(Answered::Socket(parts, relay)) => {
-                self.line.switch_to(relay.carry(walk.invocation));
+            Ok(Answered::Socket(parts, passage)) => {
+                self.line.switch_to(passage.carry(walk.invocation));
                 let response = Response::from_parts(*parts, Bytes::new());
                 ReplyBody::whole(response, &self.line, &app.lines)
             }
@@ -334,7 +334,7 @@ struct Walk<'a> {
 enum Answered {
     Streamed(http::response::Parts, Answer),
     Whole(Response<Bytes>),
-    Socket(Box<http::response::Parts>, Relay),
+    Socket(Box<http::response::Parts>, Passage),
 }
 
 impl Walk<'_> {
@@ -388,8 +388,8 @@ impl Walk<'_> {
         forward::switch_protocol(&mut parts.headers);
         self.invocation.answers(parts.status);
         let (line, limits) = (&self.visitor.line, &self.visitor.app.limits);
-        let relay = Relay::new(caller, answer.into_socket().await?, line.clone(), limits);
-        Ok(Answered::Socket(Box::new(parts), relay))
+        let passage = Passage::new(caller, answer.into_socket().await?, line.clone(), limits);
+        Ok(Answered::Socket(Box::new(parts), passage))
     }
 
     /// To an event handler: the whole request becomes an event, and its result the response.

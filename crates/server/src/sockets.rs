@@ -28,22 +28,22 @@ use crate::{
 const PIECE: usize = 16 << 10;
 
 /// A socket on its way.
-pub(crate) struct Relay {
+pub(crate) struct Passage {
     caller: OnUpgrade,
     worker: Socket,
     line: Arc<Line>,
     idle: TimeSpan,
 }
 
-impl Relay {
+impl Passage {
     /// Joins the caller's connection, once its answer is out, to the handler's.
     pub(crate) fn new(
         caller: OnUpgrade,
         worker: Socket,
         line: Arc<Line>,
         limits: &Limits,
-    ) -> Relay {
-        Relay {
+    ) -> Passage {
+        Passage {
             caller,
             worker,
             line,

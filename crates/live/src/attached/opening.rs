@@ -2,11 +2,11 @@
 
 use super::{Attached, Event};
 use crate::{
+    attempt::{Elsewhere, from_json},
     cover::{Shut, decline},
     frame::{Frame, Kind},
     host::Key,
     message::SEAL_MAX,
-    work::{Elsewhere, from_json},
 };
 
 /// So many different words of that kind are said at most: what they name comes from others.

@@ -14,9 +14,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::Attached;
 use crate::{
+    attempt::{Answer, Go, Lines, Offer},
     flow::CHUNK,
     host::Key,
-    work::{Answer, Go, Lines, Offer},
 };
 
 /// Runs invocations, on the laptop's own pool or otherwise.

@@ -49,6 +49,30 @@ pub struct Offer {
     pub capabilities: Vec<String>,
 }
 
+#[cfg(test)]
+impl Offer {
+    /// One of `default/hello`, for tests.
+    pub(crate) fn sample() -> Offer {
+        Offer {
+            claim: 1,
+            function: "default/hello".into(),
+            version: None,
+            trigger: "http".into(),
+            kind: None,
+            rule: "all".into(),
+            size: None,
+            deadline_ms: 30_000,
+            hold: false,
+            observe: false,
+            ordinal: 0,
+            who: None,
+            method: None,
+            path: None,
+            capabilities: Vec::new(),
+        }
+    }
+}
+
 /// Why something is not done: a decline, a withdrawal, a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {

@@ -47,7 +47,7 @@ pub struct Place {
 }
 
 /// A folder being developed.
-pub struct Session {
+pub struct Folder {
     client: Client,
     workbench: Workbench,
     project: Arc<Project>,
@@ -78,8 +78,8 @@ struct Known {
     broken: Option<String>,
 }
 
-impl Session {
-    /// A session over a folder that was read already.
+impl Folder {
+    /// A folder that was read already.
     pub fn new(
         client: Client,
         workbench: Workbench,
@@ -87,9 +87,9 @@ impl Session {
         place: Place,
         tools: Tools,
         events: UnboundedSender<Event>,
-    ) -> Session {
+    ) -> Folder {
         let sources = vec![place.root.join(CONFIG), place.root.join(FUNCTIONS)];
-        Session {
+        Folder {
             client,
             workbench,
             project: Arc::new(project),
