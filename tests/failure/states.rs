@@ -345,9 +345,10 @@ fn deaths_at_random_under_load() {
                 .map(|one| one.join().unwrap())
                 .sum::<u32>()
         });
+        // A place is taken anew as soon as it fails, and perhaps once more before the death itself is seen.
         assert!(
-            failures <= 15 * 2,
-            "each death costs at most its two places: {failures}"
+            failures <= 15 * 2 * 2,
+            "each death costs at most its two places, twice: {failures}"
         );
         let done = checked.done();
         let unfinished = done.values().filter(|done| done.ended == 0).count();
