@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_LENGTH, request::Parts};
-use model::{ErrorType, Facts, Failure, InvocationId, Kind, Params, Trigger};
+use model::{ErrorType, Facts, Failure, InvocationId, Kind, LogLine, Params, Trigger};
 
 use crate::{
     app::App,
@@ -14,6 +14,7 @@ use crate::{
     invoker::{Body, Lease, Runner},
     journal::{Invocation, Timing},
     live::Plan,
+    logs::KeptLines,
     marks::Marks,
     serving::{Deployed, Serving},
     tape::{Recipe, Tape},
@@ -24,6 +25,8 @@ pub(crate) struct Errand {
     pub work: Work,
     pub trigger: Trigger,
     pub target: Target,
+    /// Whether the outcome brings what was logged.
+    pub wants_logs: bool,
 }
 
 /// What the function is asked.
@@ -51,6 +54,8 @@ pub(crate) struct Outcome {
     pub id: InvocationId,
     pub result: Result<Answer, Failure>,
     pub timing: Timing,
+    /// What was logged, if that was wanted.
+    pub logs: Vec<LogLine>,
 }
 
 /// What the handler answered.
@@ -75,6 +80,7 @@ pub(crate) async fn invoke(
         work,
         trigger,
         target,
+        wants_logs,
     } = errand;
     let mut marks = Marks::new(arrived, None);
     let (deployed, is_pinned) = match target {
@@ -94,6 +100,7 @@ pub(crate) async fn invoke(
     if let Some(recipe) = &deployed.recipe {
         invocation.record_on(work.tape(recipe));
     }
+    let kept = wants_logs.then(|| app.logs.keep(marks.id));
     let mut carrier = Carrier {
         app,
         deployed,
@@ -122,6 +129,7 @@ pub(crate) async fn invoke(
         id: marks.id,
         result,
         timing,
+        logs: kept.map(KeptLines::take).unwrap_or_default(),
     })
 }
 

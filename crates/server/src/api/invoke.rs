@@ -9,10 +9,9 @@ use axum::{
 };
 use bytes::Bytes;
 use http::HeaderMap;
-use model::{ErrorType, Failure, FunctionId, InvocationId, Level, LogLine, Trigger, VersionNumber};
+use model::{ErrorType, Failure, InvocationId, LogLine, Trigger, VersionNumber};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::LogFilter;
 
 use super::{Answer, MayInvoke, Server, whole};
 use crate::{
@@ -60,30 +59,19 @@ pub(crate) async fn invoke(
         work: Work::Event(event),
         trigger: Trigger::Cli,
         target: Target::Alias(asked.remove("alias")),
+        wants_logs: true,
     };
-    answer(&app, &id, &serving, errand).await
+    answer(&app, &serving, errand).await
 }
 
 /// Runs an errand, and answers with its outcome and what was logged meanwhile.
 pub(super) async fn answer(
     app: &Arc<App>,
-    id: &FunctionId,
     serving: &Serving,
     errand: Errand,
 ) -> Answer<Json<Invoked>> {
     let outcome = invoke::invoke(app, serving, errand).await?;
-    let filter = LogFilter {
-        invocation: Some(outcome.id),
-        at_least: Level::Trace,
-        limit: store::ROWS_MAX,
-        ..LogFilter::default()
-    };
-    // An answer without its logs is better than none.
-    let logs = app.store.logs(id, &filter).await.unwrap_or_default();
-    Ok(Json(shape(
-        outcome,
-        logs.into_iter().map(|stored| stored.line).collect(),
-    )?))
+    Ok(Json(shape(outcome)?))
 }
 
 /// The event as JSON; nothing is `null`.
@@ -101,8 +89,13 @@ pub(super) fn event(bytes: Bytes) -> Result<Bytes, Failure> {
     }
 }
 
-fn shape(outcome: Outcome, logs: Vec<LogLine>) -> Result<Invoked, Failure> {
-    let Outcome { id, result, timing } = outcome;
+fn shape(outcome: Outcome) -> Result<Invoked, Failure> {
+    let Outcome {
+        id,
+        result,
+        timing,
+        logs,
+    } = outcome;
     let mut invoked = Invoked {
         invocation_id: id,
         version: timing.version,

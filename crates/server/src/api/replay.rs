@@ -177,8 +177,9 @@ pub(crate) async fn replay(
         work,
         trigger: Trigger::Replay,
         target,
+        wants_logs: true,
     };
-    invoke::answer(&app, &id, &serving, errand).await
+    invoke::answer(&app, &serving, errand).await
 }
 
 /// What the named or given recording asks.
