@@ -3,7 +3,7 @@
 //!
 //! The small language: `serving` starts the real program, `project` writes the folders it serves,
 //! `laptop` attaches to it, `knock` asks over HTTP, `socket` over WebSockets, `schema` compares answers with the API's description,
-//! `wrapper` runs Node programs with our wrapper at either end of a live channel, `proxy` puts nginx in front,
+//! `peers` runs other people's clients, `wrapper` runs Node programs with our wrapper at either end of a live channel, `proxy` puts nginx in front,
 //! `process` looks at what runs and waits for states.
 
 mod concurrency;
@@ -11,6 +11,7 @@ mod failure;
 mod integration;
 mod knock;
 mod laptop;
+mod peers;
 mod process;
 mod project;
 mod proxy;

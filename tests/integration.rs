@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod attaching;
 mod commands;
+mod contract;
 mod crossing;
 mod dev;
 mod docs;

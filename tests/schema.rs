@@ -91,6 +91,21 @@ impl Description {
         }
     }
 
+    /// A schema, with what its `allOf` says as its own.
+    fn merged(&self, schema: &Value) -> Map<String, Value> {
+        let mut whole = object(self.follow(schema)).clone();
+        for part in list(&whole.remove("allOf").unwrap_or_default()) {
+            for (word, rule) in self.merged(part) {
+                match (whole.get_mut(&word), rule) {
+                    (Some(Value::Object(known)), Value::Object(more)) => known.extend(more),
+                    (Some(Value::Array(known)), Value::Array(more)) => known.extend(more),
+                    (_, rule) => drop(whole.insert(word, rule)),
+                }
+            }
+        }
+        whole
+    }
+
     /// Asserts that a value is what the schema says, and holds nothing that it does not name.
     #[track_caller]
     fn fits(&self, value: &Value, schema: &Value, at: &str) {
@@ -100,11 +115,30 @@ impl Description {
     }
 
     fn try_fit(&self, value: &Value, schema: &Value, at: &str) -> Result<(), String> {
-        let schema = object(self.follow(schema));
+        let whole = self.merged(schema);
+        let schema = &whole;
         let refuse = |what: &str| Err(format!("{at}: {value} {what}"));
         for (word, rule) in schema {
             let fits = match word.as_str() {
-                "description" | "required" | "additionalProperties" | "format" => true,
+                "description"
+                | "required"
+                | "additionalProperties"
+                | "format"
+                | "prefixItems"
+                | "uniqueItems" => true,
+                "minimum" => value
+                    .as_f64()
+                    .is_none_or(|value| Some(value) >= rule.as_f64()),
+                "propertyNames" => {
+                    for name in object(value).keys() {
+                        self.try_fit(
+                            &name.as_str().into(),
+                            rule,
+                            &format!("{at}, the name {name}"),
+                        )?;
+                    }
+                    true
+                }
                 "type" => is_of_type(value, rule),
                 "const" => value == rule,
                 "enum" => list(rule).contains(value),
@@ -117,6 +151,8 @@ impl Description {
                     let one = |schema: &&Value| self.try_fit(value, schema, at).is_ok();
                     list(rule).iter().filter(one).count() == 1
                 }
+                // Beside `prefixItems` it only says that nothing follows.
+                "items" if rule.is_boolean() => true,
                 "items" => {
                     for (index, item) in list(value).iter().enumerate() {
                         self.try_fit(item, rule, &format!("{at}[{index}]"))?;

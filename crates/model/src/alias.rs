@@ -27,6 +27,7 @@ pub enum AliasTarget {
 
 /// One version of an alias, and its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct AliasPart {
     /// The version.
     pub version: VersionNumber,

@@ -18,6 +18,7 @@ words! {
 
 /// One try at an invocation. Times are microseconds since the invocation arrived, but for `ran_us`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct Attempt {
     /// The first is 1.
     pub number: u16,

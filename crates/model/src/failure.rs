@@ -8,6 +8,7 @@ macro_rules! error_types {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// The stable type of an error, as it stands in every answer, record and log line.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
         pub enum ErrorType { $($(#[doc = $doc])* $name,)* }
 
         impl ErrorType {
@@ -85,6 +86,7 @@ impl fmt::Display for ErrorType {
 /// What a handler threw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct HandlerFault {
     /// The class of the error, such as `TypeError`.
     pub error_type: String,

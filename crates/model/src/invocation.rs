@@ -60,6 +60,16 @@ macro_rules! words {
             }
         }
 
+        #[cfg(feature = "describe")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::describe::word($name::ALL.iter().map(|word| word.as_str()))
+            }
+        }
+
+        #[cfg(feature = "describe")]
+        impl utoipa::ToSchema for $name {}
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(self.as_str())
@@ -162,6 +172,7 @@ impl<'de> Deserialize<'de> for Outcome {
 
 /// What is kept of one ended invocation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct Record {
     /// Its id.
     pub id: InvocationId,
@@ -209,6 +220,7 @@ pub struct Record {
 
 /// One line that a function, or the platform about it, wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct LogLine {
     /// When it was read.
     pub at: Timestamp,

@@ -5,6 +5,8 @@ mod alias;
 mod attempt;
 mod bundle;
 mod clock;
+#[cfg(feature = "describe")]
+mod describe;
 mod failure;
 mod invocation;
 mod limits;

@@ -101,6 +101,7 @@ impl<'de> Deserialize<'de> for Name {
 
 /// A function: its project and its name, written `project/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct FunctionId {
     /// The project it lives in.
     pub project: Name,

@@ -17,8 +17,9 @@ const MARK: &str = "bungee_recording";
 
 /// What an invocation was asked, and what became of it. Secrets were taken out before it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct Recording {
-    /// The format; [`RECORDING_FORMAT`].
+    /// The format, 1 today.
     pub bungee_recording: u64,
     /// The invocation.
     pub id: InvocationId,
@@ -52,6 +53,7 @@ pub struct Recording {
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub enum RecordedRequest {
     /// A web request, to a handler of either kind.
     Web(RecordedWeb),
@@ -79,6 +81,7 @@ impl RecordedRequest {
 
 /// A web request, as the handler got it: without its token, and without what speaks of one connection only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct RecordedWeb {
     /// Its method.
     pub method: String,
@@ -95,6 +98,7 @@ pub struct RecordedWeb {
 
 /// What a handler answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct RecordedAnswer {
     /// The status, for web requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,7 @@ pub struct RecordedAnswer {
 
 /// Why an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct RecordedFailure {
     /// The message.
     pub message: String,
@@ -118,6 +123,7 @@ pub struct RecordedFailure {
 
 /// Bytes in a recording: as text if they are plain text, else in base64, or not there at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "describe", derive(utoipa::ToSchema))]
 pub struct Payload {
     /// How many bytes there were.
     pub size: u64,

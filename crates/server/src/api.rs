@@ -2,6 +2,7 @@
 
 mod aliases;
 mod bundles;
+mod description;
 mod env;
 mod functions;
 mod invocations;

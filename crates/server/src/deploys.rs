@@ -103,6 +103,7 @@ impl Deploys {
 /// What a new version is made of.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewVersion))]
 pub(crate) struct Wanted {
     /// The bundle, which was uploaded before.
     pub bundle: Digest,
@@ -112,11 +113,13 @@ pub(crate) struct Wanted {
     pub kind: Kind,
     /// Its settings, as they were written.
     #[serde(default)]
+    #[cfg_attr(test, schema(value_type = BTreeMap<String, serde_json::Value>))]
     pub settings: SettingsPatch,
 }
 
 /// A version that exists now.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = CreatedVersion))]
 pub(crate) struct Created {
     pub version: VersionNumber,
     pub digest: Digest,
@@ -126,6 +129,7 @@ pub(crate) struct Created {
 
 /// Where an alias points now.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Activated {
     /// The version, or the first of two.
     pub version: VersionNumber,

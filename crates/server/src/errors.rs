@@ -48,12 +48,14 @@ fn retry_after(error_type: ErrorType) -> Option<&'static str> {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Error))]
+pub(crate) struct Envelope<'a> {
     error: Shape<'a>,
 }
 
 /// A failure as the API and the gateway show it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Failure))]
 pub(crate) struct Shape<'a> {
     #[serde(rename = "type")]
     error_type: ErrorType,

@@ -27,6 +27,7 @@ pub(crate) struct Health {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Health))]
 struct Report {
     status: &'static str,
     /// In seconds.
@@ -101,7 +102,15 @@ pub(crate) async fn become_ready(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// `GET /health`.
+/// Alive, ready, and how much was done.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The report, or `OK` for `Accept: text/plain`", body = Report)),
+))]
 pub(crate) async fn report(
     State(app): State<Arc<App>>,
     _: Unguarded,
@@ -130,17 +139,36 @@ pub(crate) fn wants_text(headers: &HeaderMap) -> bool {
         .is_some_and(|accept| accept.trim_start().starts_with("text/plain"))
 }
 
-/// `GET /health/live`: the process answers.
+/// Whether the process answers.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "live",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+))]
 pub(crate) async fn live(_: Unguarded) -> &'static str {
     "OK"
 }
 
-/// `GET /health/ready`: work may come.
+/// Whether work should come.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+struct Ready {
+    ready: bool,
+}
+
+/// Whether work may come.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/health/ready",
+    operation_id = "ready",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "It may: the engine answered a probe and the store took a write", body = Ready), (status = 503, description = "Not yet, or not any more", body = Ready)),
+))]
 pub(crate) async fn ready(State(app): State<Arc<App>>, _: Unguarded) -> impl IntoResponse {
-    #[derive(Serialize)]
-    struct Ready {
-        ready: bool,
-    }
     let ready = app.health.is_ready();
     let status = if ready {
         StatusCode::OK

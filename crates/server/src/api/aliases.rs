@@ -16,6 +16,7 @@ use super::{Answer, MayDeploy, MayLook, Server, json, to_its_end};
 use crate::deploys::{Activated, store_failure};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Aliases))]
 pub(crate) struct List {
     /// Each version with its share of a hundred, by the alias's name.
     aliases: BTreeMap<Name, Vec<AliasPart>>,
@@ -24,6 +25,7 @@ pub(crate) struct List {
 /// One version, or a list of them with weights.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = AliasTarget))]
 struct Target {
     #[serde(default)]
     version: Option<String>,
@@ -33,6 +35,7 @@ struct Target {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = AliasTargetPart))]
 struct Part {
     version: String,
     #[serde(default)]
@@ -40,6 +43,15 @@ struct Part {
 }
 
 /// Where each alias points.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}/aliases",
+    operation_id = "listAliases",
+    tag = "versions",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "The aliases", body = List)),
+))]
 pub(crate) async fn list(
     State(app): Server,
     _: MayLook,
@@ -54,7 +66,17 @@ pub(crate) async fn list(
     }))
 }
 
-/// Points an alias.
+/// Point an alias at a version, or at two by weight.
+#[cfg_attr(test, utoipa::path(
+    put,
+    path = "/v1/projects/{project}/functions/{function}/aliases/{alias}",
+    operation_id = "pointAlias",
+    tag = "versions",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path), ("alias" = model::Name, Path, description = "`current` is the one that calls follow")),
+    request_body(content = Target),
+    responses((status = 200, description = "Where it points now", body = Activated)),
+))]
 pub(crate) async fn point(
     State(app): Server,
     _: MayDeploy,
@@ -80,7 +102,16 @@ pub(crate) async fn point(
     Ok(Json(to_its_end(&app, change).await?))
 }
 
-/// Deletes an alias.
+/// Delete an alias other than `current`.
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/projects/{project}/functions/{function}/aliases/{alias}",
+    operation_id = "deleteAlias",
+    tag = "versions",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path), ("alias" = model::Name, Path, description = "`current` is the one that calls follow")),
+    responses((status = 204, description = "It is gone")),
+))]
 pub(crate) async fn delete(
     State(app): Server,
     _: MayDeploy,

@@ -14,6 +14,7 @@ use super::{Answer, MayDeploy, Server};
 use crate::bodies::BodyLimit;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Bundle))]
 struct Taken {
     bundle: Digest,
     files: u64,
@@ -26,7 +27,16 @@ fn digest(text: &str) -> Result<Digest, Failure> {
     })
 }
 
-/// `HEAD`: 200 if no upload is needed, else 404.
+/// Whether a bundle can be made a version without an upload.
+#[cfg_attr(test, utoipa::path(
+    head,
+    path = "/v1/bundles/{digest}",
+    operation_id = "hasBundle",
+    tag = "versions",
+    security(("token" = ["deploy"])),
+    params(("digest" = model::Digest, Path, description = "Over the sorted manifest of the bundle")),
+    responses((status = 200, description = "It can"), (status = 404, description = "Upload it first")),
+))]
 pub(crate) async fn look(
     State(app): Server,
     _: MayDeploy,
@@ -40,7 +50,19 @@ pub(crate) async fn look(
     })
 }
 
-/// `PUT` a tar.zst: 201 if it is new, 200 if it was here.
+/// Upload a bundle.
+///
+/// It stays for a minute, or until a version is made of it.
+#[cfg_attr(test, utoipa::path(
+    put,
+    path = "/v1/bundles/{digest}",
+    operation_id = "putBundle",
+    tag = "versions",
+    security(("token" = ["deploy"])),
+    params(("digest" = model::Digest, Path, description = "Over the sorted manifest of the bundle")),
+    request_body(content = Vec<u8>, content_type = "application/zstd", description = "A tar archive, compressed with zstd"),
+    responses((status = 200, description = "It was here already", body = Taken), (status = 201, description = "It is new", body = Taken)),
+))]
 pub(crate) async fn take(
     State(app): Server,
     _: MayDeploy,

@@ -13,12 +13,22 @@ use super::{Answer, MayDeploy, MayLook, Server, json, to_its_end};
 use crate::deploys::{EnvChange, store_failure};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Env {
     /// What was set here, and lies over `bungee.toml`.
     overrides: BTreeMap<String, String>,
 }
 
-/// The overrides of a function.
+/// The server's overrides of its environment.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}/env",
+    operation_id = "showEnv",
+    tag = "functions",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "The overrides", body = Env)),
+))]
 pub(crate) async fn show(
     State(app): Server,
     _: MayLook,
@@ -30,7 +40,19 @@ pub(crate) async fn show(
     Ok(Json(Env { overrides }))
 }
 
-/// Sets and unsets, all or nothing; answers with what the overrides are then.
+/// Set and unset overrides, all or nothing.
+///
+/// They lie over bungee.toml and survive deployments.
+#[cfg_attr(test, utoipa::path(
+    patch,
+    path = "/v1/projects/{project}/functions/{function}/env",
+    operation_id = "changeEnv",
+    tag = "functions",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    request_body(content = EnvChange),
+    responses((status = 200, description = "The overrides as they are then", body = Env)),
+))]
 pub(crate) async fn change(
     State(app): Server,
     _: MayDeploy,

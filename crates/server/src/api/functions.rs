@@ -24,6 +24,7 @@ use crate::{
 };
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Function))]
 pub(crate) struct Summary {
     project: Name,
     name: Name,
@@ -41,6 +42,7 @@ pub(crate) struct Summary {
 
 /// Workers by state. How many invocations wait is told apart.
 #[derive(Default, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct WorkerCounts {
     starting: u32,
     warm: u32,
@@ -50,11 +52,13 @@ struct WorkerCounts {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Functions))]
 pub(crate) struct List {
     functions: Vec<Summary>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FunctionInfo))]
 pub(crate) struct Info {
     #[serde(flatten)]
     summary: Summary,
@@ -67,12 +71,22 @@ pub(crate) struct Info {
 
 /// One setting, and where its value comes from.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Setting {
     value: Value,
     from: &'static str,
 }
 
-/// Every function of a project, or of all for `-`, sorted.
+/// Every function of a project, sorted.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions",
+    operation_id = "listFunctions",
+    tag = "functions",
+    security(("token" = ["invoke"])),
+    params(("project" = String, Path, description = "The project; `-` stands for all")),
+    responses((status = 200, description = "The functions", body = List)),
+))]
 pub(crate) async fn list(
     State(app): Server,
     _: MayInvoke,
@@ -105,6 +119,15 @@ pub(crate) async fn list(
 }
 
 /// One function in full.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}",
+    operation_id = "showFunction",
+    tag = "functions",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "The function", body = Info)),
+))]
 pub(crate) async fn show(
     State(app): Server,
     _: MayLook,
@@ -134,18 +157,30 @@ pub(crate) async fn show(
 /// What of a function can be changed without a deployment.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Change {
     enabled: bool,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Changed {
     enabled: bool,
     /// `false` if it was so already.
     changed: bool,
 }
 
-/// Lets calls in, or keeps them out.
+/// Let calls in, or keep them out.
+#[cfg_attr(test, utoipa::path(
+    patch,
+    path = "/v1/projects/{project}/functions/{function}",
+    operation_id = "changeFunction",
+    tag = "functions",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    request_body(content = Change),
+    responses((status = 200, description = "How it is now; what is in flight ends by itself", body = Changed)),
+))]
 pub(crate) async fn change(
     State(app): Server,
     _: MayDeploy,
@@ -160,7 +195,18 @@ pub(crate) async fn change(
     Ok(Json(Changed { enabled, changed }))
 }
 
-/// Deletes a function with its versions, overrides, logs and records.
+/// Delete a function with its versions, overrides, logs and records.
+///
+/// Nothing is routed to it at once; what is in flight gets the server's grace.
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/projects/{project}/functions/{function}",
+    operation_id = "deleteFunction",
+    tag = "functions",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "It is gone", body = Deleted)),
+))]
 pub(crate) async fn delete(
     State(app): Server,
     _: MayDeploy,

@@ -19,12 +19,14 @@ use super::{Answer, MayLook, Piece, Server};
 use crate::{app::App, deploys::store_failure, journal::Invocation};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Invocations))]
 pub(crate) struct List {
     invocations: Vec<Record>,
     sampled: Sampled,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Sampled {
     recorded: u64,
     ended: u64,
@@ -65,10 +67,13 @@ fn moment(
     Ok(ago.map(|ago| Timestamp(now.0.saturating_sub(ago))))
 }
 
-fn flag(asked: &HashMap<String, String>, key: &str) -> bool {
-    asked
-        .get(key)
-        .is_some_and(|text| !matches!(text.as_str(), "0" | "false"))
+/// `true` or `1`; absent, `false` and `0` mean no.
+fn flag(asked: &HashMap<String, String>, key: &str) -> Result<bool, Failure> {
+    match asked.get(key).map(String::as_str) {
+        Some("1") => Ok(true),
+        Some("0") => Ok(false),
+        _ => Ok(value(asked, key)?.unwrap_or(false)),
+    }
 }
 
 /// The function of a path, if there is one of that name.
@@ -80,7 +85,16 @@ async fn known(app: &App, project: &str, function: &str) -> Result<FunctionId, F
     }
 }
 
-/// Records, newest first.
+/// Records of invocations, newest first.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}/invocations",
+    operation_id = "listInvocations",
+    tag = "invocations",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path), ("failed" = Option<bool>, Query, description = "Failed ones only"), ("limit" = Option<u64>, Query, description = "At most this many"), ("before" = Option<model::InvocationId>, Query, description = "Older than this invocation")),
+    responses((status = 200, description = "The records, and what part of the whole they are", body = List)),
+))]
 pub(crate) async fn list(
     State(app): Server,
     _: MayLook,
@@ -89,7 +103,7 @@ pub(crate) async fn list(
 ) -> Answer<Json<List>> {
     let id = known(&app, &project, &function).await?;
     let filter = InvocationFilter {
-        failed_only: flag(&asked, "failed"),
+        failed_only: flag(&asked, "failed")?,
         limit: value(&asked, "limit")?.unwrap_or(InvocationFilter::default().limit),
         before: value(&asked, "before")?,
     };
@@ -109,7 +123,16 @@ pub(crate) async fn list(
     }))
 }
 
-/// Log lines as NDJSON, oldest first; with `follow` the answer goes on until the server goes down.
+/// Log lines, oldest first.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}/logs",
+    operation_id = "logs",
+    tag = "invocations",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path), ("since" = Option<String>, Query, description = "Not older than this: milliseconds before now, or a time as RFC 3339 writes it"), ("until" = Option<String>, Query, description = "Not newer than this, given likewise"), ("contains" = Option<String>, Query, description = "With this somewhere in the text; ASCII letters in either case"), ("level" = Option<model::Level>, Query, description = "At least this loud"), ("invocation" = Option<model::InvocationId>, Query, description = "Of this invocation only"), ("limit" = Option<u64>, Query, description = "At most this many, the newest"), ("follow" = Option<bool>, Query, description = "Go on with what is written from now on")),
+    responses((status = 200, description = "One JSON object per line; with `follow` the answer goes on until the server goes down", body = model::LogLine, content_type = "application/x-ndjson")),
+))]
 pub(crate) async fn logs(
     State(app): Server,
     _: MayLook,
@@ -128,7 +151,7 @@ pub(crate) async fn logs(
         limit: value(&asked, "limit")?.unwrap_or(default.limit),
         after: None,
     };
-    let body = if flag(&asked, "follow") {
+    let body = if flag(&asked, "follow")? {
         let follower = app.store.follow_logs(&id, filter);
         Body::from_stream(stream::unfold((app, follower), next_lines))
     } else {

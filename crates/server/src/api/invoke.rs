@@ -23,11 +23,13 @@ use crate::{
 };
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Invoked {
     invocation_id: InvocationId,
     version: Option<VersionNumber>,
     outcome: model::Outcome,
     /// An event handler's result; the body of a web handler's response as a string.
+    #[cfg_attr(test, schema(value_type = serde_json::Value))]
     result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
@@ -38,7 +40,17 @@ pub(crate) struct Invoked {
     cold: bool,
 }
 
-/// Invokes, and waits for the outcome; `?alias=NAME` follows another alias than `current`. A failed invocation is an answer too: its status is 200.
+/// Invoke with an event and wait for the outcome.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/projects/{project}/functions/{function}/invoke",
+    operation_id = "invoke",
+    tag = "invocations",
+    security(("token" = ["invoke"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path), ("alias" = Option<String>, Query, description = "Follow this alias instead of `current`")),
+    request_body(content = Option<serde_json::Value>),
+    responses((status = 200, description = "An invocation took place; it may have failed, and `outcome` says so", body = Invoked)),
+))]
 pub(crate) async fn invoke(
     State(app): Server,
     _: MayInvoke,

@@ -32,6 +32,7 @@ use crate::{
 /// What is to be replayed, and on what.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Replay))]
 struct Asked {
     /// An invocation that was recorded here.
     id: Option<String>,
@@ -77,7 +78,16 @@ async fn record_of(
         .hint(format!("it is one of `{}`", record.function)))
 }
 
-/// One record, by its id alone.
+/// The record of one invocation, whatever its function.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/invocations/{id}",
+    operation_id = "findInvocation",
+    tag = "invocations",
+    security(("token" = ["deploy"])),
+    params(("id" = model::InvocationId, Path)),
+    responses((status = 200, description = "The record", body = model::Record)),
+))]
 pub(crate) async fn find(
     State(app): Server,
     _: MayDeploy,
@@ -86,7 +96,16 @@ pub(crate) async fn find(
     Ok(Json(record(&app, invocation_id(&id)?).await?))
 }
 
-/// One record of a function.
+/// The record of one invocation of the function.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}/invocations/{id}",
+    operation_id = "getInvocation",
+    tag = "invocations",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path), ("id" = model::InvocationId, Path)),
+    responses((status = 200, description = "The record", body = model::Record)),
+))]
 pub(crate) async fn show(
     State(app): Server,
     _: MayDeploy,
@@ -95,7 +114,16 @@ pub(crate) async fn show(
     Ok(Json(record_of(&app, &path).await?))
 }
 
-/// What the invocation was asked, and what became of it, as one file.
+/// What the invocation was asked and answered, as one file; there only if the function's `record` kept it.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}/invocations/{id}/recording",
+    operation_id = "getRecording",
+    tag = "invocations",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path), ("id" = model::InvocationId, Path)),
+    responses((status = 200, description = "The recording", body = model::Recording)),
+))]
 pub(crate) async fn export(
     State(app): Server,
     _: MayDeploy,
@@ -140,8 +168,17 @@ async fn recording(app: &App, record: &Record) -> Result<Recording, Failure> {
     Ok(recording)
 }
 
-/// Asks a function what a recording says, with the trigger `replay`, and waits for the outcome. A failed invocation is
-/// an answer too: its status is 200.
+/// Ask again what a recording says, with the trigger `replay`, and wait for the outcome.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/projects/{project}/functions/{function}/replay",
+    operation_id = "replay",
+    tag = "invocations",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    request_body(content = Asked),
+    responses((status = 200, description = "An invocation took place; it may have failed, and `outcome` says so", body = Invoked)),
+))]
 pub(crate) async fn replay(
     State(app): Server,
     _: MayDeploy,

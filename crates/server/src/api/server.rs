@@ -8,14 +8,16 @@ use model::Limits;
 use serde::Serialize;
 use store::Role;
 
-use super::{Answer, MayDeploy, MayInvoke, Server, Unguarded};
+use super::{Answer, MayDeploy, MayInvoke, Server, Unguarded, description::DESCRIPTION};
 use crate::{errors, journal::Invocation, metrics::Metrics};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Server))]
 pub(crate) struct Info {
     version: &'static str,
     projects: Vec<String>,
     home_project: String,
+    #[cfg_attr(test, schema(value_type = String))]
     data_dir: PathBuf,
     limits: Limits,
     open: bool,
@@ -25,18 +27,32 @@ pub(crate) struct Info {
     runtimes: BTreeMap<&'static str, Option<String>>,
     /// The caller's, if his token lets him in.
     role: Option<&'static str>,
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     user: Option<Arc<str>>,
 }
 
-/// The API in OpenAPI's words; a test compares it with the router and with what is answered.
-const DESCRIPTION: &str = include_str!("../../../../spec/openapi.json");
-
-/// `GET /openapi.json`.
+/// This description.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "describe",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Map<String, serde_json::Value>)),
+))]
 pub(crate) async fn describe(_: Unguarded) -> impl IntoResponse {
     ([(CONTENT_TYPE, errors::JSON)], DESCRIPTION)
 }
 
-/// `GET /metrics`: everything that is counted, as Prometheus reads it.
+/// Everything that is counted, for Prometheus.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "server",
+    security(("token" = ["deploy"])),
+    responses((status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain")),
+))]
 pub(crate) async fn metrics(State(app): Server, _: MayDeploy) -> impl IntoResponse {
     (
         [(CONTENT_TYPE, Metrics::CONTENT_TYPE)],
@@ -44,7 +60,15 @@ pub(crate) async fn metrics(State(app): Server, _: MayDeploy) -> impl IntoRespon
     )
 }
 
-/// What this server is.
+/// What this server is, and what it can do.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/server",
+    operation_id = "server",
+    tag = "server",
+    security(("token" = ["invoke"])),
+    responses((status = 200, description = "The server", body = Info)),
+))]
 pub(crate) async fn show(
     State(app): Server,
     _: MayInvoke,

@@ -18,6 +18,7 @@ use crate::{auth, deploys::store_failure, journal::Invocation};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = WantedToken))]
 struct Wanted {
     role: String,
     /// Whom it stands for.
@@ -29,29 +30,43 @@ struct Wanted {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewToken))]
 struct Created {
     id: String,
     token: String,
     role: &'static str,
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     user: Option<Arc<str>>,
     expires_at: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Token))]
 struct Listed {
     id: String,
     role: &'static str,
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     user: Option<Arc<str>>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Tokens))]
 pub(crate) struct List {
     tokens: Vec<Listed>,
 }
 
-/// Makes a token.
+/// Make a token.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/tokens",
+    operation_id = "createToken",
+    tag = "tokens",
+    security(("token" = ["admin"])),
+    request_body(content = Wanted),
+    responses((status = 201, description = "The token; its secret is shown this once", body = Created)),
+))]
 pub(crate) async fn create(State(app): Server, _: MayAdmin, body: Body) -> Answer<Response> {
     let wanted: Wanted = json(body).await?;
     let role = auth::parse_role(&wanted.role)?;
@@ -75,7 +90,15 @@ pub(crate) async fn create(State(app): Server, _: MayAdmin, body: Body) -> Answe
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
-/// Oldest first.
+/// Every token, oldest first, without secrets.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/tokens",
+    operation_id = "listTokens",
+    tag = "tokens",
+    security(("token" = ["admin"])),
+    responses((status = 200, description = "The tokens", body = List)),
+))]
 pub(crate) async fn list(State(app): Server, _: MayAdmin) -> Answer<Json<List>> {
     let tokens = app
         .store
@@ -95,6 +118,15 @@ pub(crate) async fn list(State(app): Server, _: MayAdmin) -> Answer<Json<List>> 
 }
 
 /// From now on it opens nothing.
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/tokens/{id}",
+    operation_id = "deleteToken",
+    tag = "tokens",
+    security(("token" = ["admin"])),
+    params(("id" = String, Path, description = "The token's name, not its secret")),
+    responses((status = 204, description = "It is gone")),
+))]
 pub(crate) async fn delete(
     State(app): Server,
     _: MayAdmin,

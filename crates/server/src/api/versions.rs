@@ -18,6 +18,7 @@ use super::{Answer, MayDeploy, MayLook, Server, json, new_function, to_its_end};
 use crate::deploys::{Activated, Wanted, store_failure};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Version))]
 pub(crate) struct Row {
     version: VersionNumber,
     digest: Digest,
@@ -32,6 +33,7 @@ pub(crate) struct Row {
 
 /// A version's part in an alias.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct InAlias {
     name: Name,
     weight: u8,
@@ -40,6 +42,7 @@ struct InAlias {
 /// A body that names a version.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Target {
     #[serde(default)]
     version: Option<String>,
@@ -54,7 +57,16 @@ impl Target {
     }
 }
 
-/// Newest first.
+/// Every version, newest first.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/projects/{project}/functions/{function}/versions",
+    operation_id = "listVersions",
+    tag = "versions",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "The versions", body = Vec<Row>)),
+))]
 pub(crate) async fn list(
     State(app): Server,
     _: MayLook,
@@ -93,7 +105,19 @@ pub(crate) async fn list(
     Ok(Json(versions.into_iter().map(row).collect()))
 }
 
-/// Makes a version of a bundle: 201 if it is new, 200 if the same was there.
+/// Make a version of a bundle that was uploaded.
+///
+/// It takes no calls before an alias points at it.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/projects/{project}/functions/{function}/versions",
+    operation_id = "createVersion",
+    tag = "versions",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    request_body(content = Wanted),
+    responses((status = 200, description = "The same was there already", body = crate::deploys::Created), (status = 201, description = "It is new", body = crate::deploys::Created)),
+))]
 pub(crate) async fn create(
     State(app): Server,
     _: MayDeploy,
@@ -113,7 +137,17 @@ pub(crate) async fn create(
     Ok((status, Json(created)).into_response())
 }
 
-/// Points `current` at the version given, or back to where it pointed before.
+/// Point `current` at what was current before, or at the version given.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/projects/{project}/functions/{function}/rollback",
+    operation_id = "rollBack",
+    tag = "versions",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    request_body(content = Option<Target>),
+    responses((status = 200, description = "Where it points now", body = Activated)),
+))]
 pub(crate) async fn roll_back(
     State(app): Server,
     _: MayDeploy,

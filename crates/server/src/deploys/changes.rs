@@ -16,6 +16,7 @@ use crate::{invoker::Gone, serving::Deployed};
 /// Overrides to set and to unset, all or nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct EnvChange {
     pub set: BTreeMap<String, String>,
     pub unset: BTreeSet<String>,
@@ -23,6 +24,7 @@ pub(crate) struct EnvChange {
 
 /// What went with a function.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Deleted {
     pub function: FunctionId,
     /// How many versions it had.

@@ -1,0 +1,46 @@
+//! Clients that other people use, unmodified, as `scripts/test` installs them: Python's and JavaScript's.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Where they are.
+#[track_caller]
+pub fn peers() -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
+    let peers = cache
+        .expect("a home folder")
+        .join("bungee")
+        .join("tools")
+        .join("peers");
+    let is_whole = peers.join("installed").is_file();
+    assert!(is_whole, "run scripts/test once: it installs {peers:?}");
+    peers
+}
+
+/// A program of the Python peers: `python`, `schemathesis`, `cargo-lambda`.
+#[track_caller]
+pub fn python(program: &str) -> Command {
+    Command::new(peers().join("python/bin").join(program))
+}
+
+/// Node on a script of `tests/peers`, with the JavaScript peers as its packages.
+#[track_caller]
+pub fn node(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg(here(script))
+        // Scripts lie beside no `node_modules`; they load packages with `createRequire` from this folder.
+        .env("PEERS", peers().join("node"));
+    command
+}
+
+/// A file of `tests/peers`.
+pub fn here(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers")
+        .join(file)
+}
