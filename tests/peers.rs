@@ -1,10 +1,6 @@
 //! Clients that other people use, unmodified, as `scripts/test` installs them: Python's and JavaScript's.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, path::PathBuf, process::Command};
 
 /// Where they are.
 #[track_caller]
@@ -25,22 +21,4 @@ pub fn peers() -> PathBuf {
 #[track_caller]
 pub fn python(program: &str) -> Command {
     Command::new(peers().join("python/bin").join(program))
-}
-
-/// Node on a script of `tests/peers`, with the JavaScript peers as its packages.
-#[track_caller]
-pub fn node(script: &str) -> Command {
-    let mut command = Command::new("node");
-    command
-        .arg(here(script))
-        // Scripts lie beside no `node_modules`; they load packages with `createRequire` from this folder.
-        .env("PEERS", peers().join("node"));
-    command
-}
-
-/// A file of `tests/peers`.
-pub fn here(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("peers")
-        .join(file)
 }

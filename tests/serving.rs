@@ -375,6 +375,15 @@ impl House {
         self.data().join("bungee.sock")
     }
 
+    /// A new token of this role, made over the socket.
+    #[track_caller]
+    pub fn token(&self, role: &str) -> String {
+        let socket = self.socket();
+        let socket = socket.to_str().expect("a readable path");
+        let made = self.cli(&["token", "create", "--role", role, "--socket", socket]);
+        made.ok().stdout.trim().to_owned()
+    }
+
     /// SIGKILL for the server alone.
     pub fn kill9(&mut self) {
         self.child.kill().expect("the server can be killed");

@@ -10,19 +10,6 @@ fn hello() -> House {
     House::serve().function("hello", |f| f.web(HELLO)).start()
 }
 
-fn token(house: &House, role: &str) -> String {
-    let socket = house.socket();
-    let made = house.cli(&[
-        "token",
-        "create",
-        "--role",
-        role,
-        "--socket",
-        socket.to_str().expect("a readable path"),
-    ]);
-    made.ok().stdout.trim().to_owned()
-}
-
 #[test]
 fn an_open_server_refuses_what_comes_from_a_page_or_a_proxy() {
     let house = hello();
@@ -57,7 +44,7 @@ fn an_open_server_refuses_what_comes_from_a_page_or_a_proxy() {
 fn the_first_token_comes_over_the_socket_and_closes_the_server() {
     let house = hello();
     house.get("/v1/server").ok();
-    let admin = token(&house, "admin");
+    let admin = house.token("admin");
     assert!(admin.starts_with("bgt_"), "{admin}");
     house.get("/v1/server").fails(401, "Unauthorized");
     house.get("/functions/hello").fails(401, "Unauthorized");
@@ -79,7 +66,7 @@ fn the_first_token_comes_over_the_socket_and_closes_the_server() {
 #[test]
 fn health_needs_no_token() {
     let house = hello();
-    token(&house, "admin");
+    house.token("admin");
     assert_eq!(house.get("/health/live").status, 200);
     assert_eq!(house.get("/health/ready").status, 200);
 }
@@ -88,9 +75,9 @@ fn health_needs_no_token() {
 fn roles_may_do_what_they_are_for_and_no_more() {
     let house = hello();
     let (_admin, deploy, invoke) = (
-        token(&house, "admin"),
-        token(&house, "deploy"),
-        token(&house, "invoke"),
+        house.token("admin"),
+        house.token("deploy"),
+        house.token("invoke"),
     );
     house
         .ask("GET", "/functions/hello")
@@ -113,8 +100,8 @@ fn roles_may_do_what_they_are_for_and_no_more() {
 #[test]
 fn a_laptop_s_token_looks_and_invokes_and_changes_nothing() {
     let house = hello();
-    let _admin = token(&house, "admin");
-    let live = token(&house, "live");
+    let _admin = house.token("admin");
+    let live = house.token("live");
     house.cli(&["invoke", "hello", "--token", &live]).ok();
     for command in [
         &["list"][..],
@@ -143,14 +130,14 @@ fn a_laptop_s_token_looks_and_invokes_and_changes_nothing() {
 #[test]
 fn a_bridge_s_key_carries_a_token_that_opens_nothing_else() {
     let house = hello();
-    let _admin = token(&house, "admin");
-    let key = token(&house, "bridge");
+    let _admin = house.token("admin");
+    let key = house.token("bridge");
     let parts: Vec<&str> = key.split('.').collect();
     let ["bk1", bridge, seal, "0", ""] = parts[..] else {
         panic!("no key: {key}");
     };
     assert!(bridge.starts_with("bgt_") && seal.len() == 43, "{key}");
-    assert_ne!(token(&house, "bridge").split('.').nth(2), Some(seal));
+    assert_ne!(house.token("bridge").split('.').nth(2), Some(seal));
     house.cli(&["list", "--token", bridge]).ends(6);
     house
         .ask("GET", "/functions/hello")
@@ -179,7 +166,7 @@ fn a_bridge_s_key_carries_a_token_that_opens_nothing_else() {
 #[test]
 fn a_token_says_whom_it_stands_for() {
     let house = hello();
-    let admin = token(&house, "admin");
+    let admin = house.token("admin");
     let create = |user: &str| {
         house
             .ask("POST", "/v1/tokens")
@@ -204,7 +191,7 @@ fn a_token_says_whom_it_stands_for() {
 #[test]
 fn a_revoked_token_is_worth_nothing_at_once() {
     let house = hello();
-    let (admin, invoke) = (token(&house, "admin"), token(&house, "invoke"));
+    let (admin, invoke) = (house.token("admin"), house.token("invoke"));
     house
         .ask("GET", "/functions/hello")
         .token(&invoke)
@@ -233,7 +220,7 @@ fn a_function_with_auth_none_needs_no_token() {
         .function("open", |f| f.web(HELLO).setting("auth = 'none'"))
         .function("closed", |f| f.web(HELLO))
         .start();
-    token(&house, "admin");
+    house.token("admin");
     assert_eq!(house.get("/functions/open").ok(), "hello");
     house.get("/functions/closed").fails(401, "Unauthorized");
 }
@@ -242,7 +229,7 @@ fn a_function_with_auth_none_needs_no_token() {
 fn the_caller_s_token_never_reaches_the_handler() {
     let echo = "export default (r) => new Response(String(r.headers.get('authorization')))";
     let house = House::serve().function("echo", |f| f.web(echo)).start();
-    let admin = token(&house, "admin");
+    let admin = house.token("admin");
     let answer = house.ask("GET", "/functions/echo").token(&admin).send();
     assert!(!answer.ok().contains("bgt_"), "{}", answer.text());
 }
@@ -251,7 +238,7 @@ fn the_caller_s_token_never_reaches_the_handler() {
 fn a_server_that_requires_tokens_is_closed_from_the_start() {
     let house = House::serve().flag("--require-token").start();
     house.get("/v1/server").fails(401, "Unauthorized");
-    let admin = token(&house, "admin");
+    let admin = house.token("admin");
     house
         .ask("GET", "/v1/server")
         .token(&admin)

@@ -18,13 +18,17 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 #[test]
 fn a_fuzzer_finds_no_answer_that_the_description_does_not_know() {
     let house = House::serve()
-        .function("hello", |f| f.web("export default () => new Response('hi')"))
-        .function("echo", |f| f.event("export const handler = (event) => event"))
+        .function("hello", |f| {
+            f.web("export default () => new Response('hi')")
+        })
+        .function("echo", |f| {
+            f.event("export const handler = (event) => event")
+        })
         .start();
     let token = house.token("admin");
     let folder = house.home().join("fuzz");
     fs::create_dir(&folder).expect("a folder");
-    let names = "[parameters]\nproject = \"default\"\nfunction = \"echo\"\nalias = \"canary\"\n";
+    let names = "[parameters]\nproject = \"default\"\nfunction = \"echo\"\nalias = \"canary\"\n\"query.follow\" = false\n";
     fs::write(folder.join("schemathesis.toml"), names).expect("a file");
     let mut fuzzer = python("schemathesis");
     fuzzer

@@ -19,6 +19,7 @@ use crate::{invoker::Gone, serving::Deployed};
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct EnvChange {
     pub set: BTreeMap<String, String>,
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     pub unset: BTreeSet<String>,
 }
 
