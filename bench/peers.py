@@ -81,7 +81,11 @@ def valgrind():
         place = processes.folder()
         (place / "lists" / "partial").mkdir(parents=True)
         key = "/usr/share/keyrings/debian-archive-keyring.gpg"
-        (place / "list").write_text(f"deb [signed-by={key}] http://deb.debian.org/debian trixie main\n")
+        known = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+        sites = subprocess.run(known, capture_output=True, text=True, check=True).stdout.split()
+        # Where this machine gets Debian from, without the place of its security updates.
+        site = next(site for site in sites if not site.endswith("-security"))
+        (place / "list").write_text(f"deb [signed-by={key}] {site} trixie main\n")
         options = {
             "Dir::Etc::sourcelist": place / "list", "Dir::Etc::sourceparts": place / "none", "Dir::State::Lists": place / "lists",
             "Dir::Cache": place / "cache", "APT::Sandbox::User": "root",
