@@ -34,6 +34,9 @@ pub struct Tools {
     /// Whether source maps say where on this machine the sources lie, as debuggers want to know. Such a bundle has a digest
     /// of its own.
     pub is_for_debuggers: bool,
+    /// Whether Bun's macros run, which are code of the function's that runs while it is built. Only on the machine of
+    /// whoever wrote them.
+    pub has_macros: bool,
 }
 
 impl Default for Tools {
@@ -42,6 +45,7 @@ impl Default for Tools {
             bun: "bun".into(),
             is_ahead: false,
             is_for_debuggers: false,
+            has_macros: true,
         }
     }
 }
@@ -140,6 +144,18 @@ pub async fn build(
     })
 }
 
+/// Whether the module of JavaScript or TypeScript that a function starts with exports `wanted`.
+///
+/// # Errors
+/// The module cannot be read.
+pub async fn exports(project: &Project, function: &Name, wanted: &str) -> Result<bool, BuildError> {
+    let entry = project.entry(function)?;
+    let folder = Folder::new(&project.dir)
+        .map_err(|error| BuildError::io(format!("cannot open {}", project.dir.display()), error))?;
+    let exports = blocking(move || exports::of_file(&folder, &entry)).await?;
+    Ok(exports.names.contains(wanted))
+}
+
 /// Runs the bundler of the runtime, after the entry has been read.
 async fn bundle(
     folder: &Folder,
@@ -167,6 +183,7 @@ async fn bundle(
                 patch,
                 out,
                 is_ahead: tools.is_ahead,
+                has_macros: tools.has_macros,
             };
             let done = bun::bundle(&order).await?;
             Bundled {

@@ -82,6 +82,16 @@ impl Project {
         Ok(project)
     }
 
+    /// A project of one function, whose settings are said here and not in a file.
+    pub fn of_one(dir: PathBuf, function: Name, patch: SettingsPatch) -> Project {
+        Project {
+            dir,
+            name: Name::default_project(),
+            functions: BTreeMap::from([(function, patch)]),
+            places: BTreeMap::new(),
+        }
+    }
+
     /// The module a function starts with, relative to the folder, `/` between parts.
     /// Without an `entry`, `functions/NAME`, `src/NAME` and `NAME` are tried with every known ending.
     pub fn entry(&self, function: &Name) -> Result<String, ConfigError> {

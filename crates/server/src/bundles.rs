@@ -159,6 +159,28 @@ impl Bundles {
         Ok(taken)
     }
 
+    /// A folder for making a bundle in; it goes with the value.
+    pub(crate) async fn room(&self) -> Result<Scrap, Failure> {
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let room = Scrap(self.incoming().join(format!("{number}.made")));
+        let created = tokio::fs::create_dir_all(room.path()).await;
+        created.map_err(|error| failed("create", room.path(), &error))?;
+        Ok(room)
+    }
+
+    /// Takes a bundle that was made here, as if it had been uploaded.
+    pub(crate) async fn adopt(&self, made: PathBuf, digest: Digest) -> Result<(), Failure> {
+        if !self.has(&digest).await {
+            let target = self.unpacked(&digest);
+            blocking(move || {
+                settle(&made, &target).map_err(|error| failed("keep a bundle in", &target, &error))
+            })
+            .await?;
+        }
+        self.change(digest, |_| ());
+        Ok(())
+    }
+
     /// What is known of a bundle that is here already; one that was damaged is taken away.
     async fn known(&self, digest: &Digest, target: PathBuf) -> Option<Taken> {
         if !self.has(digest).await {
@@ -307,7 +329,13 @@ impl Drop for Held<'_> {
 }
 
 /// A path of work in progress, removed when it is dropped.
-struct Scrap(PathBuf);
+pub(crate) struct Scrap(PathBuf);
+
+impl Scrap {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Scrap {
     fn drop(&mut self) {

@@ -44,6 +44,8 @@ struct Seen {
     kept_starts: IntCounterVec,
     connections: IntGauge,
     claims: IntGauge,
+    codes: IntGauge,
+    code_bytes: IntGauge,
     is_ready: IntGauge,
 }
 
@@ -136,6 +138,14 @@ impl Metrics {
                 claims: families.gauge(
                     "bungee_live_claims",
                     "Claims that developers hold now.",
+                ),
+                codes: families.gauge(
+                    "bungee_code_cache_entries",
+                    "Functions whose source code is kept in memory now.",
+                ),
+                code_bytes: families.gauge(
+                    "bungee_code_cache_bytes",
+                    "Bytes of source code that are kept in memory now.",
                 ),
                 is_ready: families.gauge(
                     "bungee_ready",
@@ -234,6 +244,10 @@ impl Seen {
         self.connections.set(open);
         let claims = app.live.broker.claim_count();
         self.claims.set(i64::try_from(claims).unwrap_or(i64::MAX));
+        let (codes, bytes) = app.deploys.codes.size();
+        self.codes.set(i64::try_from(codes).unwrap_or(i64::MAX));
+        self.code_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.is_ready.set(app.health.is_ready().into());
     }
 }

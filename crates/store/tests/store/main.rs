@@ -104,6 +104,7 @@ impl World {
             version: VersionNumber(1),
             invocation: None,
             level,
+            is_info: false,
             text: text.into(),
         }
     }
