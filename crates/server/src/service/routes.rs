@@ -1,6 +1,9 @@
 //! `GET /v1/routes`: which function of a project a path means, without calling it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{
     Json,
@@ -34,7 +37,7 @@ pub(super) struct Resolved {
     #[serde(skip_serializing_if = "Option::is_none")]
     is_active: Option<bool>,
     /// Parameters of a declared route.
-    params: Params,
+    params: BTreeMap<String, String>,
 }
 
 /// Resolves `?path=` for `?project=`, the home project if none is named; `?method=` matters to declared routes only.
@@ -78,7 +81,7 @@ pub(super) async fn resolve(
         url: id.as_ref().map(|id| table.url(id)),
         function_name: id.map(|id| id.name),
         is_active,
-        params,
+        params: params.into_iter().collect(),
     }))
 }
 
