@@ -5,12 +5,7 @@ use std::process::Command;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::{
-    knock::Answer,
-    process::{eventually, until},
-    schema::Description,
-    serving::House,
-};
+use crate::{knock::Answer, process::until, schema::Description, serving::House};
 
 const HELLO: &str = "export async function handler(event) {
   console.log('Function invoked with:', event)
@@ -335,25 +330,30 @@ fn what_cannot_be_called_is_refused_in_the_service_s_words() {
     let put = house.ask("PUT", &path("hello")).send();
     refuses(&put, 405, "Method not allowed", "does not take PUT");
     refuses(&house.get("/api/nothing"), 404, "Not found", "/api/nothing");
-    let busy = House::serve()
+}
+
+#[test]
+fn a_full_queue_is_429_and_says_when_to_come_again() {
+    let house = House::serve()
         .function("slow", |f| {
             f.bun()
-                .event("export const handler = () => new Promise((done) => setTimeout(done, 1500))")
-                .setting("workers = { max = 1 }\nqueue = { depth = 1 }")
+                .event(
+                    "export const handler = () => new Promise((done) => setTimeout(done, 20000))",
+                )
+                .setting("workers = { max = 1 }")
+                .setting("queue = { depth = 1 }")
         })
         .start();
+    let at = "/api/v1/functions/default/slow";
     let open: Vec<_> = (0..2)
-        .map(|_| {
-            busy.ask("POST", "/api/v1/functions/default/slow")
-                .json(&json!({}))
-                .open()
-        })
+        .map(|_| house.ask("POST", at).json(&json!({})).open())
         .collect();
-    let full = eventually("the queue is full", || {
-        let answer = busy.post("/api/v1/functions/default/slow", "{}");
-        (answer.status != 200).then_some(answer)
+    until("one runs and one waits", || {
+        let info = house.cli(&["info", "slow", "--json"]).ok().json();
+        info["waiting"] == 1 && info["workers"]["busy"] == 1
     });
-    refuses(&full, 429, "Too many requests", "");
+    let full = house.post(at, "{}");
+    refuses(&full, 429, "Too many requests", "queue");
     assert_eq!(full.header("retry-after"), Some("1"));
     drop(open);
 }
