@@ -144,18 +144,6 @@ pub async fn build(
     })
 }
 
-/// Whether the module of JavaScript or TypeScript that a function starts with exports `wanted`.
-///
-/// # Errors
-/// The module cannot be read.
-pub async fn exports(project: &Project, function: &Name, wanted: &str) -> Result<bool, BuildError> {
-    let entry = project.entry(function)?;
-    let folder = Folder::new(&project.dir)
-        .map_err(|error| BuildError::io(format!("cannot open {}", project.dir.display()), error))?;
-    let exports = blocking(move || exports::of_file(&folder, &entry)).await?;
-    Ok(exports.names.contains(wanted))
-}
-
 /// Runs the bundler of the runtime, after the entry has been read.
 async fn bundle(
     folder: &Folder,

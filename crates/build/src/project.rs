@@ -82,12 +82,12 @@ impl Project {
         Ok(project)
     }
 
-    /// A project of one function, whose settings are said here and not in a file.
-    pub fn of_one(dir: PathBuf, function: Name, patch: SettingsPatch) -> Project {
+    /// A folder that holds one function and says nothing of it: its settings come from elsewhere.
+    pub fn of_one(dir: &Path, name: Name, patch: SettingsPatch) -> Project {
         Project {
-            dir,
+            dir: dir.to_owned(),
             name: Name::default_project(),
-            functions: BTreeMap::from([(function, patch)]),
+            functions: BTreeMap::from([(name, patch)]),
             places: BTreeMap::new(),
         }
     }

@@ -159,24 +159,32 @@ impl Bundles {
         Ok(taken)
     }
 
-    /// A folder for making a bundle in; it goes with the value.
-    pub(crate) async fn room(&self) -> Result<Scrap, Failure> {
+    /// Folders to build a bundle in, on the disk where bundles lie.
+    pub(crate) async fn workshop(&self) -> Result<Workshop, Failure> {
         let number = self.uploads.fetch_add(1, Ordering::Relaxed);
-        let room = Scrap(self.incoming().join(format!("{number}.made")));
-        let created = tokio::fs::create_dir_all(room.path()).await;
-        created.map_err(|error| failed("create", room.path(), &error))?;
-        Ok(room)
+        let workshop = Workshop::below(self.incoming().join(format!("{number}.building")));
+        for folder in [workshop.source(), workshop.out()] {
+            let made = tokio::fs::create_dir_all(folder).await;
+            made.map_err(|error| failed("create", folder, &error))?;
+        }
+        Ok(workshop)
     }
 
-    /// Takes a bundle that was made here, as if it had been uploaded.
-    pub(crate) async fn adopt(&self, made: PathBuf, digest: Digest) -> Result<(), Failure> {
-        if !self.has(&digest).await {
-            let target = self.unpacked(&digest);
-            blocking(move || {
-                settle(&made, &target).map_err(|error| failed("keep a bundle in", &target, &error))
-            })
-            .await?;
+    /// Takes a bundle that was built here, as if it had been uploaded.
+    pub(crate) async fn take_built(
+        &self,
+        workshop: Workshop,
+        digest: Digest,
+    ) -> Result<(), Failure> {
+        let target = self.unpacked(&digest);
+        if self.known(&digest, target.clone()).await.is_some() {
+            return Ok(());
         }
+        blocking(move || {
+            settle(workshop.out(), &target)
+                .map_err(|error| failed("keep a bundle in", &target, &error))
+        })
+        .await?;
         self.change(digest, |_| ());
         Ok(())
     }
@@ -328,14 +336,35 @@ impl Drop for Held<'_> {
     }
 }
 
-/// A path of work in progress, removed when it is dropped.
-pub(crate) struct Scrap(PathBuf);
+/// Two folders: one for sources, one for the bundle that is made of them. Both go when this is dropped.
+pub(crate) struct Workshop {
+    source: PathBuf,
+    out: PathBuf,
+    _all: Scrap,
+}
 
-impl Scrap {
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
+impl Workshop {
+    fn below(folder: PathBuf) -> Workshop {
+        Workshop {
+            source: folder.join("source"),
+            out: folder.join("out"),
+            _all: Scrap(folder),
+        }
+    }
+
+    /// Where the sources go.
+    pub(crate) fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Where the bundle is made.
+    pub(crate) fn out(&self) -> &Path {
+        &self.out
     }
 }
+
+/// A path of work in progress, removed when it is dropped.
+struct Scrap(PathBuf);
 
 impl Drop for Scrap {
     fn drop(&mut self) {

@@ -2,6 +2,7 @@
 //! once the store has it; one change at a time.
 
 mod changes;
+mod introduce;
 mod leaving;
 mod serve;
 mod visit;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use store::Alias;
 
 use super::{Deploys, serve, store_failure};
-use crate::{invoker::Gone, registry::State, serving::Deployed};
+use crate::{invoker::Gone, serving::Deployed};
 
 /// Overrides to set and to unset, all or nothing.
 #[derive(Debug, Default, Deserialize)]
@@ -60,19 +60,6 @@ impl Leaving {
 }
 
 impl Deploys {
-    /// Gives a function its name before it has any code; `false` if it has it already.
-    pub(crate) async fn register(&self, id: &FunctionId) -> Result<bool, Failure> {
-        let _changing = self.changing.lock().await;
-        self.leaving.check(id)?;
-        self.registry.table().check_paths(id, &[])?;
-        let is_new = self.store.create_function(id).await;
-        let is_new = is_new.map_err(|error| store_failure(&error))?;
-        if self.registry.table().state(id).is_none() {
-            self.registry.change([(id.clone(), State::NotDeployed)]);
-        }
-        Ok(is_new)
-    }
-
     /// Lets calls in, or keeps them out; `false` if it was so already. What is in flight ends by itself.
     pub(crate) async fn set_enabled(
         &self,

@@ -180,7 +180,7 @@ async fn introduce(app: &App, id: &FunctionId, words: Words) -> Result<(), Refus
     match words.code {
         Some(code) => sources::deploy(app, id, Source { origin, code }).await?,
         None => {
-            app.deploys.register(id).await?;
+            app.deploys.introduce(id).await?;
             keep(app, id, origin).await?;
         }
     }

@@ -1,6 +1,6 @@
 //! Source that somebody hands in becomes a version: built here, deployed as everything is.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use build::{BuildError, Built, Project, Tools};
 use model::{ErrorType, Failure, FunctionId, Kind, Runtime, SettingsPatch, VersionRef};
@@ -9,6 +9,7 @@ use store::{Alias, Origin};
 use super::refusal::Refusal;
 use crate::{
     app::App,
+    bundles::Workshop,
     deploys::{Wanted, store_failure},
 };
 
@@ -109,15 +110,12 @@ async fn built(
     runtime: Runtime,
     settings: SettingsPatch,
 ) -> Result<Wanted, Failure> {
-    let room = app.deploys.bundles.room().await?;
-    let (folder, out) = (room.path().join("source"), room.path().join("bundle"));
+    let workshop = app.deploys.bundles.workshop().await?;
+    let folder = workshop.source();
     let entry = file_of(&source.origin.file_path, runtime);
     write(&folder.join(&entry), &source.code, runtime)
         .await
         .map_err(|error| failed("write the source", &error))?;
-    tokio::fs::create_dir_all(&out)
-        .await
-        .map_err(|error| failed("make the bundle", &error))?;
     let patch = SettingsPatch {
         entry: Some(entry),
         runtime: Some(runtime),
@@ -126,10 +124,10 @@ async fn built(
         build: None,
         ..settings
     };
-    let made = make(app, id, folder.clone(), patch, &out).await;
-    let (built, patch) = made.map_err(|error| inside(&folder, &error))?;
+    let made = make(app, id, &workshop, patch).await;
+    let (built, patch) = made.map_err(|error| inside(folder, &error))?;
     let bundle = built.manifest.digest();
-    app.deploys.bundles.adopt(out, bundle).await?;
+    app.deploys.bundles.take_built(workshop, bundle).await?;
     Ok(Wanted {
         bundle,
         entry: built.entry,
@@ -143,14 +141,13 @@ async fn built(
 async fn make(
     app: &App,
     id: &FunctionId,
-    folder: PathBuf,
+    workshop: &Workshop,
     mut patch: SettingsPatch,
-    out: &Path,
 ) -> Result<(Built, SettingsPatch), BuildError> {
-    let project = Project::of_one(folder.clone(), id.name.clone(), patch.clone());
+    let project = Project::of_one(workshop.source(), id.name.clone(), patch.clone());
     match patch.runtime.unwrap_or(Runtime::Isolate) {
         Runtime::Isolate | Runtime::Bun | Runtime::Node => {
-            if build::exports(&project, &id.name, "handler").await? {
+            if build::has_export(&project, &id.name, "handler").await? {
                 patch.handler = Some("handler".to_owned());
                 patch.kind = Some(Kind::Event);
             }
@@ -158,14 +155,14 @@ async fn make(
         Runtime::Python => {}
         Runtime::Provided => patch.kind = Some(Kind::Event),
     }
-    let project = Project::of_one(folder, id.name.clone(), patch.clone());
+    let project = Project::of_one(workshop.source(), id.name.clone(), patch.clone());
     let tools = Tools {
         bun: app.deploys.bun.clone().unwrap_or_else(|| "bun".into()),
         // What came over the network runs in workers only.
         has_macros: false,
         ..Tools::default()
     };
-    let built = build::build(&project, &id.name, out, &tools).await?;
+    let built = build::build(&project, &id.name, workshop.out(), &tools).await?;
     Ok((built, patch))
 }
 

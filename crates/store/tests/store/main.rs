@@ -7,6 +7,7 @@ mod folder;
 mod logs;
 mod records;
 mod retention;
+mod sources;
 mod story;
 
 use std::sync::{
