@@ -3,6 +3,8 @@
 
 mod changes;
 mod codes;
+#[cfg(test)]
+pub(crate) mod description;
 mod functions;
 mod invoke;
 mod refusal;

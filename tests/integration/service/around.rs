@@ -69,13 +69,7 @@ fn a_path_resolves_to_the_function_that_it_means() {
 #[test]
 fn who_may_not_is_told_so_in_the_service_s_shape() {
     let house = House::serve().flag("--require-token").start();
-    let token = |role: &str| {
-        let socket = house.socket();
-        let socket = socket.to_str().expect("a readable path");
-        let made = house.cli(&["token", "create", "--role", role, "--socket", socket]);
-        made.ok().stdout.trim().to_owned()
-    };
-    let (deploy, caller) = (token("deploy"), token("invoke"));
+    let (deploy, caller) = (house.token("deploy"), house.token("invoke"));
     let new = |name: &str| json!({"function_name": name, "code": HELLO});
     let create = |words: &Value| {
         house

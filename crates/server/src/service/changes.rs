@@ -33,13 +33,17 @@ const DEFAULT_RUNTIME: &str = "node18";
 /// What a function is to be. Clients write the names in either way.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Words {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceWords))]
+pub(super) struct Words {
+    /// For `register` only: the project.
     #[serde(alias = "projectId", alias = "project")]
     project_id: Option<String>,
+    /// Needed where a function is made.
     #[serde(alias = "functionName", alias = "name")]
     function_name: Option<String>,
     #[serde(alias = "filePath")]
     file_path: Option<String>,
+    /// `node18` if absent.
     runtime: Option<String>,
     code: Option<String>,
     #[serde(alias = "isActive")]
@@ -47,11 +51,22 @@ struct Words {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceGone))]
 pub(super) struct Gone {
     success: bool,
 }
 
-/// `POST …/projects/PROJECT`: a function that was not there before; its project comes into being with it.
+/// Make a function; its project comes into being with it.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/api/functions/projects/{project}",
+    operation_id = "serviceCreate",
+    tag = "functions service",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path)),
+    request_body(content = Words),
+    responses((status = 201, description = "It is there", body = One)),
+))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     _: In<MayDeploy>,
@@ -71,7 +86,16 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(made.await?)).into_response())
 }
 
-/// `POST …/register`: the function is there afterwards as it was said, whether it was there before or not.
+/// Make a function, or change the one that is there.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/api/functions/register",
+    operation_id = "serviceRegister",
+    tag = "functions service",
+    security(("token" = ["deploy"])),
+    request_body(content = Words),
+    responses((status = 200, description = "It was there, and is as it was said", body = One), (status = 201, description = "It is new", body = One)),
+))]
 pub(super) async fn register(
     State(app): State<Arc<App>>,
     _: In<MayDeploy>,
@@ -97,7 +121,17 @@ pub(super) async fn register(
     Ok((status, Json(one)).into_response())
 }
 
-/// `PATCH`: new code, another path or runtime, on or off.
+/// Change code, path or runtime; let calls in, or keep them out.
+#[cfg_attr(test, utoipa::path(
+    patch,
+    path = "/api/v1/functions/{project}/{function}",
+    operation_id = "serviceChange",
+    tag = "functions service",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    request_body(content = Words),
+    responses((status = 200, description = "How it is now", body = One)),
+))]
 pub(super) async fn change(
     State(app): State<Arc<App>>,
     _: In<MayDeploy>,
@@ -123,7 +157,16 @@ pub(super) async fn change(
     Ok(Json(changed.await?))
 }
 
-/// `DELETE`: what is in flight ends within the grace.
+/// Delete a function; what is in flight ends within the grace.
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/api/functions/{project}/{function}",
+    operation_id = "serviceDelete",
+    tag = "functions service",
+    security(("token" = ["deploy"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "It is gone", body = Gone)),
+))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     _: In<MayDeploy>,

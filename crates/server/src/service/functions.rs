@@ -21,12 +21,15 @@ use crate::{
 
 /// One function.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceFunction))]
 pub(super) struct Function {
     id: String,
     function_name: Name,
     file_path: String,
+    /// As it was said, `node18` for example.
     runtime: String,
     is_active: bool,
+    /// Ever; nothing is pruned from it.
     invocation_count: u64,
     created_at: String,
     /// Absent in lists.
@@ -35,12 +38,14 @@ pub(super) struct Function {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceOne))]
 pub(super) struct One {
     success: bool,
     function: Function,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceList))]
 pub(super) struct List {
     success: bool,
     functions: Vec<Function>,
@@ -48,12 +53,23 @@ pub(super) struct List {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceCode))]
 pub(super) struct Code {
     success: bool,
+    #[cfg_attr(test, schema(value_type = String))]
     code: Arc<str>,
 }
 
 /// One function.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/api/v1/functions/{project}/{function}",
+    operation_id = "serviceShow",
+    tag = "functions service",
+    security(("token" = ["invoke"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "The function", body = One)),
+))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     _: In<MayInvoke>,
@@ -63,11 +79,21 @@ pub(super) async fn show(
 }
 
 /// Every function of a project, sorted; none for a project that nobody has heard of.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/api/v1/projects/{project}/functions",
+    operation_id = "serviceList",
+    tag = "functions service",
+    security(("token" = ["invoke"])),
+    params(("project" = model::Name, Path)),
+    responses((status = 200, description = "Sorted by name", body = List)),
+))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     _: In<MayInvoke>,
     Path(project): Path<String>,
 ) -> Result<Json<List>, Refusal> {
+    let project = crate::api::name(&project)?;
     let known = Known::look(&app).await?;
     let all = app.store.all_current().await;
     let all = all.map_err(|error| store_failure(&error))?;
@@ -75,7 +101,7 @@ pub(super) async fn list(
     // What left its folder in `dev` is stored and not served.
     let wanted = all.iter().filter(|current| {
         let id = &current.function.id;
-        id.project.as_str() == project && table.state(id).is_some()
+        id.project == project && table.state(id).is_some()
     });
     let mut functions: Vec<Function> = wanted.map(|current| known.shape(current)).collect();
     for function in &mut functions {
@@ -88,7 +114,16 @@ pub(super) async fn list(
     }))
 }
 
-/// The code of a function.
+/// The code of a function: as it was handed in, or the entry of its bundle.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/api/functions/code/{project}/{function}",
+    operation_id = "serviceCode",
+    tag = "functions service",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    responses((status = 200, description = "The code", body = Code)),
+))]
 pub(super) async fn code(
     State(app): State<Arc<App>>,
     _: In<MayLook>,

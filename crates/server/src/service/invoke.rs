@@ -29,15 +29,28 @@ use crate::{
 };
 
 #[derive(Serialize)]
-struct Done {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceResult))]
+pub(super) struct Done {
     success: bool,
+    /// What the handler returned: any JSON.
+    #[cfg_attr(test, schema(value_type = serde_json::Value))]
     result: Box<RawValue>,
     /// In milliseconds.
     duration: u64,
     logs: Vec<String>,
 }
 
-/// `POST` of an event.
+/// Invoke with an event.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/api/v1/functions/{project}/{function}",
+    operation_id = "serviceInvoke",
+    tag = "functions service",
+    security(("token" = ["invoke"])),
+    params(("project" = model::Name, Path), ("function" = model::Name, Path)),
+    request_body(content = Option<serde_json::Value>),
+    responses((status = 200, description = "It returned", body = Done)),
+))]
 pub(super) async fn invoke(
     State(app): State<Arc<App>>,
     may: Result<In<MayInvoke>, Refusal>,

@@ -22,7 +22,8 @@ pub(super) struct Refusal {
 }
 
 #[derive(Serialize)]
-struct Shape {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ServiceError))]
+pub(super) struct Shape {
     error: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,

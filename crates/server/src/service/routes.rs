@@ -25,6 +25,7 @@ use crate::{
 const ALIASES: [&str; 3] = ["/_functions/", "/api/v1/functions/", "/functions/"];
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ResolvedRoute))]
 pub(super) struct Resolved {
     is_function: bool,
     project: Name,
@@ -40,7 +41,16 @@ pub(super) struct Resolved {
     params: BTreeMap<String, String>,
 }
 
-/// Resolves `?path=` for `?project=`, the home project if none is named; `?method=` matters to declared routes only.
+/// Which function of a project a path means.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/routes",
+    operation_id = "resolveRoute",
+    tag = "functions",
+    security(("token" = ["invoke"])),
+    params(("project" = Option<model::Name>, Query, description = "The home project if absent"), ("path" = String, Query, description = "The path, from the project's root"), ("method" = Option<String>, Query, description = "Matters to declared routes only; `GET` if absent")),
+    responses((status = 200, description = "It may be none, and `is_function` says so", body = Resolved)),
+))]
 pub(super) async fn resolve(
     State(app): State<Arc<App>>,
     _: MayInvoke,
