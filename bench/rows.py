@@ -3,6 +3,7 @@
 A row is a generator of `line`s. Goals are compared with what was measured, never with what is printed.
 """
 
+import json
 import math
 import os
 import statistics
@@ -191,6 +192,47 @@ def isolate(bench):
     stop(theirs)
 
 
+# What a client of the Functions Service hands in; `seen` counts the calls that its context remembers.
+SOURCE = """let seen = 0
+export async function handler(event) {
+  console.log('Function invoked')
+  seen += 1
+  return { seen, items: event.items?.length ?? 0 }
+}
+"""
+
+
+def service(bench):
+    """The Functions Service profile: source handed in as text, called in a fresh context, its log line in the answer."""
+    port = bench.bungee.port
+    words = {"function_name": "bench", "file_path": "api/bench.js", "code": SOURCE}
+    path = "/api/v1/functions/bench-service/bench"
+    with connect(port) as connection:
+        ask(connection, "/api/functions/projects/bench-service", json.dumps(words).encode())
+        answers = [json.loads(ask(connection, path, b"{}")[2]) for _ in range(5)]
+    seen = {answer["result"]["seen"] for answer in answers}
+    logs = {tuple(answer["logs"]) for answer in answers}
+    yield line(
+        "Functions Service, context and logs", f"counted {sorted(seen)}, logs {sorted(logs)}", "fresh per call, one line",
+        seen == {1} and logs == {("[LOG] Function invoked",)},
+    )
+    targets = {"bungee": path, "gateway": "/functions/bench-service/bench"}
+    url = lambda path: f"http://127.0.0.1:{port}{path}"
+    for target in targets.values():
+        wrk(url(target), 16, 1, body_bytes=2)
+    single = rounds(targets, lambda target: wrk(url(target), 1, bench.seconds, body_bytes=2)["p50_us"] / 1000, bench.turns)
+    value, plain = median(single["bungee"]), median(single["gateway"])
+    yield line(
+        "Functions Service, p50 at 1 client", f"{value:.3f} ms", "≤ 0.5 ms", value <= 0.5,
+        f"the same through the gateway {plain:.3f} ms", up(value / plain), runs=single,
+    )
+    many = rounds(targets, lambda target: wrk(url(target), 16, bench.seconds, body_bytes=2)["rate"], bench.turns)
+    yield line(
+        "Functions Service, 16 clients", per_second(many["bungee"]), "published", None,
+        f"the same through the gateway {per_second(many['gateway'])}", down(ratios(many["bungee"], many["gateway"])), runs=many,
+    )
+
+
 # As the functions say it in functions/bungee.toml.
 DEADLINE_MS = 200
 OVERSHOOTS = {
@@ -364,12 +406,12 @@ def server(bench):
 
 
 ALL = {
-    row.__name__: row for row in (hello, node, cpu, echo, socket, isolate, overshoot, cold, overload, sleep, server)
+    row.__name__: row for row in (hello, node, cpu, echo, socket, isolate, service, overshoot, cold, overload, sleep, server)
 }
 # What each row needs besides our own server.
 TOOLS = {
     "hello": ["nginx", "wrk", "bun"], "node": ["wrk", "bun", "node"], "cpu": ["nginx", "wrk", "bun"],
     "echo": ["wrk", "bun"], "socket": ["bun"],
-    "isolate": ["wrk", "bun", "workerd"], "overshoot": ["bun"], "cold": ["bun"], "overload": ["wrk", "bun"],
+    "isolate": ["wrk", "bun", "workerd"], "service": ["wrk", "bun"], "overshoot": ["bun"], "cold": ["bun"], "overload": ["wrk", "bun"],
     "sleep": ["bun"], "server": ["bun"],
 }

@@ -24,6 +24,7 @@ mod relay;
 mod replay;
 mod sdks;
 mod sealing;
+mod service;
 mod sockets;
 mod spares;
 mod streams;

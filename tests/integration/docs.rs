@@ -240,6 +240,11 @@ fn every_command_of_deployment_works() {
 }
 
 #[test]
+fn every_command_of_profiles_works() {
+    runs("profiles.md");
+}
+
+#[test]
 fn every_command_of_live_works() {
     runs("live.md");
 }

@@ -112,20 +112,23 @@ fn every_library_says_why_it_is_here() {
 
 #[test]
 fn openapi_json_names_every_route_of_the_router_and_no_other() {
-    let router =
-        fs::read_to_string(root().join("crates/server/src/api.rs")).expect("the router is there");
+    let routers = ["crates/server/src/api.rs", "crates/server/src/service.rs"]
+        .map(|path| fs::read_to_string(root().join(path)).expect("the router is there"));
     let path = Regex::new(r#"^\s*(&below\()?(?:"([^"]*)"|function\b)"#).expect("a valid pattern");
     let method = Regex::new(r"\b(get|put|post|delete|head|patch)\(").expect("a valid pattern");
     let function = "/v1/projects/{project}/functions/{function}";
     let mut routed = BTreeSet::new();
-    for route in router.split(".route(").skip(1) {
+    let routes = routers
+        .iter()
+        .flat_map(|router| router.split(".route(").skip(1));
+    for route in routes {
         let found = path
             .captures(route)
             .unwrap_or_else(|| panic!("this test does not understand {route}"));
         let is_whole = found.get(1).is_none() && found.get(2).is_some();
         let below = found.get(2).map_or("", |path| path.as_str());
         let path = format!("{}{below}", if is_whole { "" } else { function });
-        let route = route.split(".fallback").next().unwrap_or(route);
+        let route = route.split("fallback(").next().unwrap_or(route);
         for method in method.captures_iter(route) {
             routed.insert(format!("{} {path}", method[1].to_uppercase()));
         }

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use model::Name;
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{ExportDefaultDeclarationKind, ImportOrExportKind, Program, Statement};
+use tokio::task;
 
 use crate::{
     error::BuildError,
+    project::Project,
     resolve::{Folder, Resolved, is_relative},
     source::{Reading, Source},
 };
@@ -67,6 +70,23 @@ enum Link {
     },
     /// `module.exports = require(…)`.
     Whole(String),
+}
+
+/// Whether the module of JavaScript or TypeScript that a function starts with exports `wanted`.
+///
+/// # Errors
+/// The module cannot be read.
+pub async fn has_export(
+    project: &Project,
+    function: &Name,
+    wanted: &str,
+) -> Result<bool, BuildError> {
+    let entry = project.entry(function)?;
+    let folder = Folder::new(&project.dir)
+        .map_err(|error| BuildError::io(format!("cannot open {}", project.dir.display()), error))?;
+    let read = task::spawn_blocking(move || of_file(&folder, &entry)).await;
+    let exports = read.map_err(|error| BuildError::io("the reading stopped", error))??;
+    Ok(exports.names.contains(wanted))
 }
 
 /// The exports of a file, re-exports from files of the folder included.

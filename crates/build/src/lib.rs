@@ -20,5 +20,6 @@ mod source;
 pub use archive::{UnpackError, pack, unpack};
 pub use bundle::{Built, Tools, build};
 pub use error::{BuildError, ConfigError, Place};
+pub use exports::has_export;
 pub use files::{FilesError, manifest_of};
 pub use project::Project;

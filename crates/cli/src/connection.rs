@@ -7,6 +7,7 @@ use crate::{
     arguments::{FunctionName, Global},
     credentials::Credentials,
     exit::{Complaint, Stop},
+    service,
 };
 
 /// Where a server is when nobody says.
@@ -23,7 +24,10 @@ pub fn connect(global: &Global) -> Result<Client, Stop> {
 pub fn address(global: &Global) -> Result<Address, Stop> {
     match &global.server {
         Some(address) => Ok(address.clone()),
-        None => default_address(),
+        None => match service::endpoint()? {
+            Some(address) => Ok(address),
+            None => default_address(),
+        },
     }
 }
 

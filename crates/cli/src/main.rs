@@ -8,6 +8,7 @@ mod ends;
 mod exit;
 mod later;
 mod output;
+mod service;
 mod system;
 mod table;
 
@@ -50,7 +51,17 @@ fn door() -> Exit {
         Err(error) => return misread(&error),
     };
     let printer = Printer::new(arguments.global.json, arguments.global.quiet);
-    start_log(&arguments.global);
+    let level = match &arguments.command {
+        Command::Serve(_) => service::log_level(),
+        _ => Ok(None),
+    };
+    match level {
+        Ok(level) => start_log(&arguments.global, level),
+        Err(complaint) => {
+            printer.complain(&complaint);
+            return complaint.exit;
+        }
+    }
     let ended = match runtime(&arguments.command) {
         Ok(runtime) => {
             let ended = runtime.block_on(commands::run(arguments.command, arguments.global));
@@ -118,13 +129,13 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
     }
 }
 
-/// The program's own log, on stderr: warnings, unless more is asked for.
-fn start_log(global: &Global) {
+/// The program's own log, on stderr: warnings, unless more is asked for. `unless` counts where nothing was typed.
+fn start_log(global: &Global, unless: Option<Level>) {
     let level = match (global.log_level, global.verbose, global.quiet) {
         (Some(level), _, _) => level,
         (None, true, _) => Level::Debug,
         (None, false, true) => Level::Error,
-        (None, false, false) => Level::Warn,
+        (None, false, false) => unless.unwrap_or(Level::Warn),
     };
     // Libraries have much to say that concerns nobody: one step quieter than ourselves, from `debug` on.
     let filter = match level {

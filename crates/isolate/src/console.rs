@@ -14,6 +14,8 @@ struct Log<'a> {
     id: Option<&'a str>,
     level: &'a str,
     text: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    info: bool,
 }
 
 /// Says that this child is sealed and waits for work.
@@ -21,13 +23,15 @@ pub fn ready() {
     write(b"{\"t\":\"ready\"}\n");
 }
 
-/// One log line.
-pub fn line(id: Option<&str>, level: &str, text: &str) {
+/// One log line. The method `info` is of the level that `log` has too, and says so.
+pub fn line(id: Option<&str>, method: &str, text: &str) {
+    let level = if method == "log" { "info" } else { method };
     if let Ok(mut line) = serde_json::to_vec(&Log {
         t: "log",
         id,
         level,
         text,
+        info: method == "info",
     }) {
         line.push(b'\n');
         write(&line);

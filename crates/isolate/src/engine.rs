@@ -94,8 +94,9 @@ impl Engine {
         let modules = Declaring(Rc::new(RefCell::new(image)));
         let room = self.room(&deadline, Compiler::Absent, modules.clone())?;
         room.run(|ctx, deadline| {
-            globals::install(ctx, &mut modules.0.borrow_mut(), &Rc::default())?;
+            let doors = globals::install(ctx, &mut modules.0.borrow_mut(), &Rc::default())?;
             modules.declare_all(ctx)?;
+            handler::no_context(ctx, &doors)?;
             let module = import(ctx, deadline, &entry)?;
             handler::find(ctx, &module, handler.as_deref()).map(drop)
         })?;
@@ -183,6 +184,7 @@ impl Engine {
         let answer = loaded.room.run(|ctx, deadline| {
             // Before any of the user's code, which could make it into something else.
             let context = call.context(ctx)?;
+            handler::show_context(ctx, &context)?;
             let module = import(ctx, deadline, &boot.entry)?;
             let handler = handler::find(ctx, &module, boot.handler.as_deref())?;
             match boot.kind {

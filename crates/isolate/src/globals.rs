@@ -130,10 +130,10 @@ pub fn install<'js>(ctx: &Ctx<'js>, image: &mut Image, host: &Rc<Host>) -> Resul
 fn natives<'js>(ctx: &Ctx<'js>, host: &Rc<Host>) -> Result<Object<'js>> {
     let natives = Object::new(ctx.clone())?;
     let teller = host.clone();
-    let log = move |level: String, text: Coerced<rquickjs::String<'js>>| {
+    let log = move |method: String, text: Coerced<rquickjs::String<'js>>| {
         let id = teller.id.borrow();
         let id = Some(id.as_str()).filter(|id| !id.is_empty());
-        console::line(id, &level, &lossy(&text.0));
+        console::line(id, &method, &lossy(&text.0));
     };
     let timed = host.clone();
     let remaining = move || (timed.ends_at.get() - now_ms()).max(0) as f64;

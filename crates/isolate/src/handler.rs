@@ -3,6 +3,7 @@
 use model::Kind;
 use rquickjs::{
     Array, Ctx, Exception, Function, Object, Persistent, Result, TypedArray, Value, function::This,
+    object::Property,
 };
 use serde::Deserialize;
 
@@ -115,6 +116,19 @@ impl Doors {
             context: Persistent::save(ctx, context),
         })
     }
+}
+
+/// The context is a global too: some handlers take the event alone, and helpers of theirs look around.
+pub fn show_context<'js>(ctx: &Ctx<'js>, context: &Object<'js>) -> Result<()> {
+    let property = Property::from(context.clone()).writable().configurable();
+    ctx.globals().prop("context", property)
+}
+
+/// What stands in its place while a top level is only tried out.
+pub fn no_context<'js>(ctx: &Ctx<'js>, doors: &Object<'js>) -> Result<()> {
+    let make: Function<'js> = doors.get("$makeContext")?;
+    let context: Object<'js> = make.call((vec![""; 4], Object::new(ctx.clone())?))?;
+    show_context(ctx, &context)
 }
 
 /// One invocation, as the wire brought it.

@@ -233,6 +233,10 @@ pub struct LogLine {
     pub invocation: Option<InvocationId>,
     /// How loud.
     pub level: Level,
+    /// Whether `console.info` wrote it; other lines of that level are plain output. Known while a line is on its way, and
+    /// not stored.
+    #[serde(skip)]
+    pub is_info: bool,
     /// The text, control characters and all; one line may hold line breaks.
     pub text: String,
 }

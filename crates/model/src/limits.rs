@@ -69,6 +69,10 @@ pub struct Limits {
     pub keep_recordings: ByteSize,
     /// Successful synchronous invocations recorded per function and second; the rest are counted.
     pub records_per_second: u32,
+    /// Source code that is kept in memory for whoever asks for it: bytes of all together …
+    pub code_cache: ByteSize,
+    /// … and how long each is kept.
+    pub code_cache_age: TimeSpan,
 }
 
 impl Default for Limits {
@@ -102,6 +106,8 @@ impl Default for Limits {
             recorded_answer: ByteSize(256 << 10),
             keep_recordings: ByteSize::mebibytes(256),
             records_per_second: 200,
+            code_cache: ByteSize::mebibytes(16),
+            code_cache_age: TimeSpan::seconds(600),
         }
     }
 }

@@ -12,6 +12,8 @@ mod server;
 mod tokens;
 mod versions;
 
+pub(crate) use self::invoke::event;
+
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
@@ -30,6 +32,7 @@ use workers::BodyError;
 
 use crate::{
     app::App, auth::Peer, bodies::BodyLimit, errors, health, journal::Invocation, rights::Right,
+    service,
 };
 
 /// Every path that is no function's.
@@ -74,6 +77,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         )
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::delete))
+        .merge(service::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
@@ -95,9 +99,7 @@ impl IntoResponse for ApiError {
 }
 
 /// First path parts that the product names and that are not built yet.
-const LATER: [&str; 9] = [
-    "api",
-    "_functions",
+const LATER: [&str; 7] = [
     "2015-03-31",
     "2017-10-31",
     "2018-10-31",
@@ -107,26 +109,25 @@ const LATER: [&str; 9] = [
     "channel",
 ];
 
-async fn nowhere(_: Unguarded, uri: Uri) -> ApiError {
+async fn nowhere(_: Unguarded, uri: Uri) -> Response {
     let path = uri.path();
     let mut parts = path.trim_start_matches('/').split('/');
     let first = parts.next().unwrap_or("");
     let second = parts.next().unwrap_or("");
+    if matches!(first, "api" | "_functions") {
+        return service::nowhere(&uri);
+    }
     let shown: String = path.chars().take(120).collect();
     if LATER.contains(&first) || (first == "v1" && matches!(second, "live" | "functions")) {
-        return ApiError(Failure::new(
-            ErrorType::ArrivesLater,
-            format!("`{shown}` arrives later"),
-        ));
+        let message = format!("`{shown}` arrives later");
+        return ApiError(Failure::new(ErrorType::ArrivesLater, message)).into_response();
     }
     let failure = Failure::new(
         ErrorType::NotFound,
         format!("nothing is at `{shown}`, and no route matches it"),
     );
-    ApiError(
-        failure
-            .hint("functions are at /functions/NAME; `bungee list` shows them with their routes"),
-    )
+    let hint = "functions are at /functions/NAME; `bungee list` shows them with their routes";
+    ApiError(failure.hint(hint)).into_response()
 }
 
 async fn method_not_allowed(_: Unguarded, method: http::Method, uri: Uri) -> Response {

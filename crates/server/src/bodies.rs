@@ -90,6 +90,15 @@ impl BodyLimit {
         }
     }
 
+    /// Source code with what is said of it.
+    pub(crate) fn source(limits: &Limits) -> BodyLimit {
+        BodyLimit {
+            what: "the request body",
+            name: "event",
+            most: limits.event,
+        }
+    }
+
     /// Any other request to the API.
     pub(crate) fn api() -> BodyLimit {
         BodyLimit {

@@ -2,6 +2,7 @@
 //! once the store has it; one change at a time.
 
 mod changes;
+mod introduce;
 mod leaving;
 mod serve;
 mod visit;
@@ -26,6 +27,7 @@ use crate::{
     bundles::{Bundles, chain},
     metrics::Metrics,
     registry::{Registry, State},
+    service::CodeCache,
     tape::Held,
 };
 
@@ -48,6 +50,10 @@ pub(crate) struct Deploys {
     pub lent: ArcSwap<BTreeMap<FunctionId, BTreeMap<String, String>>>,
     /// Where laptops claim functions.
     pub channel: Broker,
+    /// Source code for whoever asks for it.
+    pub codes: CodeCache,
+    /// Held from the look whether a name is free until it is taken.
+    pub naming: Mutex<()>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
     /// What takes no more calls, and of which something still runs.
@@ -86,6 +92,8 @@ impl Deploys {
             registry: parts.registry,
             channel: parts.channel,
             bundles: Bundles::new(parts.data_dir),
+            codes: CodeCache::new(parts.limits.clone()),
+            naming: Mutex::new(()),
             limits: parts.limits,
             bun: parts.programs.bun,
             node: parts.programs.node,

@@ -38,7 +38,7 @@ pub(crate) fn status(error_type: ErrorType) -> StatusCode {
 }
 
 /// Seconds after which another try makes sense, where the table of errors promises the header.
-fn retry_after(error_type: ErrorType) -> Option<&'static str> {
+pub(crate) fn retry_after(error_type: ErrorType) -> Option<&'static str> {
     match error_type {
         ErrorType::QueueFull | ErrorType::Throttled | ErrorType::QueueTimeout => Some("1"),
         // A restart takes about this long.

@@ -324,6 +324,7 @@ mod tests {
             version: VersionNumber(1),
             invocation: None,
             level: Level::Info,
+            is_info: false,
             text: text.into(),
         }
     }

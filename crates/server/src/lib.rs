@@ -33,6 +33,7 @@ mod registry;
 mod relay;
 mod reply;
 mod rights;
+mod service;
 mod serving;
 mod sockets;
 mod tape;

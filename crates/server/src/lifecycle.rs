@@ -227,6 +227,8 @@ fn open(
     }
     tasks.spawn(entrance.take_unix(doors.unix));
     tasks.spawn(health::become_ready(app.clone(), app.stopping.clone()));
+    let (codes, stopping) = (app.clone(), app.stopping.clone());
+    tasks.spawn(async move { codes.deploys.codes.keep_clean(stopping).await });
     let sweeper = app.clone();
     tasks.spawn(async move {
         sweeper.lines.sweep(sweeper.stopping.clone()).await;

@@ -44,6 +44,8 @@ struct Seen {
     kept_starts: IntCounterVec,
     connections: IntGauge,
     claims: IntGauge,
+    codes: IntGauge,
+    code_bytes: IntGauge,
     is_ready: IntGauge,
 }
 
@@ -108,40 +110,7 @@ impl Metrics {
                 &by_function(&["result"]),
             ),
             functions: Mutex::default(),
-            seen: Mutex::new(Seen {
-                queue: families.gauges(
-                    "bungee_queue_depth",
-                    "Invocations that wait for a worker now.",
-                    &FUNCTION,
-                ),
-                workers: families.gauges(
-                    "bungee_workers",
-                    "Workers of the versions that are served now, by what they do.",
-                    &by_function(&["state"]),
-                ),
-                kept: families.gauges(
-                    "bungee_kept_processes",
-                    "Processes kept ready for the next start now: blank isolate children, spare workers.",
-                    &["kind"],
-                ),
-                kept_starts: families.counters(
-                    "bungee_kept_process_starts_total",
-                    "Starts of workers, by whether a process was kept ready for them: hit or miss.",
-                    &["kind", "result"],
-                ),
-                connections: families.gauge(
-                    "bungee_connections",
-                    "Client connections that are open now.",
-                ),
-                claims: families.gauge(
-                    "bungee_live_claims",
-                    "Claims that developers hold now.",
-                ),
-                is_ready: families.gauge(
-                    "bungee_ready",
-                    "Whether the server takes work: 1 or 0.",
-                ),
-            }),
+            seen: Mutex::new(Seen::new(&families)),
             registry: families.0,
         }
     }
@@ -186,6 +155,51 @@ impl Metrics {
 }
 
 impl Seen {
+    fn new(families: &Families) -> Seen {
+        Seen {
+            queue: families.gauges(
+                "bungee_queue_depth",
+                "Invocations that wait for a worker now.",
+                &FUNCTION,
+            ),
+            workers: families.gauges(
+                "bungee_workers",
+                "Workers of the versions that are served now, by what they do.",
+                &[&FUNCTION[..], &["state"]].concat(),
+            ),
+            kept: families.gauges(
+                "bungee_kept_processes",
+                "Processes kept ready for the next start now: blank isolate children, spare workers.",
+                &["kind"],
+            ),
+            kept_starts: families.counters(
+                "bungee_kept_process_starts_total",
+                "Starts of workers, by whether a process was kept ready for them: hit or miss.",
+                &["kind", "result"],
+            ),
+            connections: families.gauge(
+                "bungee_connections",
+                "Client connections that are open now.",
+            ),
+            claims: families.gauge(
+                "bungee_live_claims",
+                "Claims that developers hold now.",
+            ),
+            codes: families.gauge(
+                "bungee_code_cache_entries",
+                "Functions whose source code is kept in memory now.",
+            ),
+            code_bytes: families.gauge(
+                "bungee_code_cache_bytes",
+                "Bytes of source code that are kept in memory now.",
+            ),
+            is_ready: families.gauge(
+                "bungee_ready",
+                "Whether the server takes work: 1 or 0.",
+            ),
+        }
+    }
+
     fn look(&self, app: &App) {
         self.queue.reset();
         self.workers.reset();
@@ -234,6 +248,10 @@ impl Seen {
         self.connections.set(open);
         let claims = app.live.broker.claim_count();
         self.claims.set(i64::try_from(claims).unwrap_or(i64::MAX));
+        let (codes, bytes) = app.deploys.codes.size();
+        self.codes.set(i64::try_from(codes).unwrap_or(i64::MAX));
+        self.code_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.is_ready.set(app.health.is_ready().into());
     }
 }

@@ -241,6 +241,7 @@ async fn delete(conn: &mut SqliteConnection, id: FunctionId) -> Result<Vec<Diges
         "DELETE FROM aliases WHERE function = ?",
         "DELETE FROM alias_history WHERE function = ?",
         "DELETE FROM env_overrides WHERE function = ?",
+        "DELETE FROM sources WHERE function = ?",
         "DELETE FROM versions WHERE function = ?",
         "DELETE FROM functions WHERE key = ?",
     ] {

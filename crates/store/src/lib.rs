@@ -11,6 +11,7 @@ mod functions;
 mod meta;
 mod records;
 mod retention;
+mod sources;
 mod tokens;
 mod versions;
 
@@ -27,6 +28,7 @@ pub use crate::{
         InvocationFilter, Invocations, LogCursor, LogFilter, LogFollower, ROWS_MAX, RecordSink,
         RecordingDraft, Sampler, Sampling, StoredLine,
     },
+    sources::{Origin, Origins},
     tokens::{NewToken, Role, RoleError, Token, TokenId},
     versions::{FindError, NewVersion, Version},
 };

@@ -56,6 +56,11 @@ const SCHEMA: Schema = Schema(&[
         "recordings",
         include_str!("../migrations/records/0003_recordings.sql"),
     ),
+    (
+        4,
+        "totals",
+        include_str!("../migrations/records/0004_totals.sql"),
+    ),
 ]);
 
 #[derive(Clone)]

@@ -54,7 +54,27 @@ enum Control {
         id: Option<InvocationId>,
         level: Level,
         text: String,
+        /// `console.info` wrote it.
+        #[serde(default)]
+        info: bool,
     },
+}
+
+/// What a line says, and how.
+struct Said {
+    level: Level,
+    is_info: bool,
+    text: String,
+}
+
+impl Said {
+    fn new(level: Level, text: String) -> Said {
+        Said {
+            level,
+            is_info: false,
+            text,
+        }
+    }
 }
 
 /// Turns what one worker writes into log lines.
@@ -112,9 +132,22 @@ impl Reader {
                 }
             }
             Ok(Control::Fatal { error }) => self.fatal(error),
-            Ok(Control::Log { id, level, text }) => {
+            Ok(Control::Log {
+                id,
+                level,
+                text,
+                info,
+            }) => {
                 let id = id.or_else(|| self.alone());
-                self.cut(id, level, text);
+                let is_info = info;
+                self.cut(
+                    id,
+                    Said {
+                        level,
+                        is_info,
+                        text,
+                    },
+                );
             }
             // User code can write to any descriptor of its process; what makes no sense is output like any other.
             Err(_) => self.raw_line(line, Level::Warn),
@@ -136,7 +169,7 @@ impl Reader {
             .unwrap_or_else(|| error.message.clone());
         let id = self.alone();
         let text = format!("uncaught {}: {text}", error.error_type);
-        self.cut(id, Level::Error, text);
+        self.cut(id, Said::new(Level::Error, text));
         self.worker.fatal.set(error).ok();
     }
 
@@ -172,7 +205,7 @@ impl Reader {
             self.worker.cause.set(Cause::HeapFull(heap)).ok();
         }
         let id = self.alone();
-        self.log(id, level, text);
+        self.log(id, Said::new(level, text));
     }
 
     /// The one invocation in flight, or the one that was until a moment ago.
@@ -199,18 +232,19 @@ impl Reader {
     }
 
     /// A line of a control message, which may be of any length.
-    fn cut(&mut self, id: Option<InvocationId>, level: Level, mut text: String) {
+    fn cut(&mut self, id: Option<InvocationId>, mut said: Said) {
+        let text = &mut said.text;
         let is_long = text.len() > LINE_MAX;
         text.truncate(text.floor_char_boundary(LINE_MAX));
-        self.log(id, level, text);
+        self.log(id, said);
         if is_long {
             let max = ByteSize(LINE_MAX as u64);
             let marker = format!("the rest of the line is dropped: one line may hold {max}");
-            self.log(id, Level::Warn, marker);
+            self.log(id, Said::new(Level::Warn, marker));
         }
     }
 
-    fn log(&mut self, id: Option<InvocationId>, level: Level, text: String) {
+    fn log(&mut self, id: Option<InvocationId>, said: Said) {
         let Some(version) = self.worker.version.get() else {
             return;
         };
@@ -220,19 +254,20 @@ impl Reader {
             self.written
                 .retain(|id, _| id.is_some_and(|id| held.contains(&id)));
         }
-        let line = |level, text| LogLine {
+        let line = |said: Said| LogLine {
             at: self.house.options.clock.now(),
             function: version.function.clone(),
             version: version.number,
             invocation: id,
-            level,
-            text,
+            level: said.level,
+            is_info: said.is_info,
+            text: said.text,
         };
         let mut marker = None;
         if id.is_some() {
             let written = self.written.entry(id).or_default();
             let is_over = *written > limit.0;
-            *written += text.len() as u64 + 1;
+            *written += said.text.len() as u64 + 1;
             if is_over {
                 return;
             }
@@ -243,8 +278,8 @@ impl Reader {
             }
         }
         let line = match marker {
-            Some(text) => line(Level::Warn, text),
-            None => line(level, text),
+            Some(text) => line(Said::new(Level::Warn, text)),
+            None => line(said),
         };
         self.house.options.logs.line(line);
     }

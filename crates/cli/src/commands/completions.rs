@@ -17,6 +17,7 @@ use crate::{
     commands::Door,
     connection,
     exit::{Complaint, Exit, Stop},
+    service,
 };
 
 /// The variable by which a shell says that it wants candidates.
@@ -112,7 +113,10 @@ fn candidates(typed: &OsStr) -> Vec<CompletionCandidate> {
 fn functions() -> Option<Vec<String>> {
     let server: Address = match given("--server", "BUNGEE_SERVER") {
         Some(server) => server.parse().ok()?,
-        None => connection::DEFAULT_SERVER.parse().ok()?,
+        None => match service::endpoint().ok()? {
+            Some(address) => address,
+            None => connection::DEFAULT_SERVER.parse().ok()?,
+        },
     };
     let token = given("--token", "BUNGEE_TOKEN").or_else(|| connection::kept_token(&server));
     let client = Client::new(server, token).ok()?;

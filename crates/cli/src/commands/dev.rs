@@ -66,7 +66,7 @@ impl Dev {
         // Attached, it has nothing to listen for unless that is typed: the environment speaks of servers.
         let listen = match place.is_some() && !system::is_typed("--listen") {
             true => Vec::new(),
-            false => serve::listen_or_default(self.listen),
+            false => serve::listen_or_default(self.listen)?,
         };
         let options = Options {
             dir: self.dir.clone(),

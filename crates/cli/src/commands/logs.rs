@@ -142,6 +142,7 @@ mod tests {
             version: VersionNumber(1),
             invocation: Some("019aa5f2-63ba-7000-8000-000000000001".parse().unwrap()),
             level: Level::Info,
+            is_info: false,
             text: "hi \x1b[31mAnn\nbye".into(),
         };
         assert_eq!(

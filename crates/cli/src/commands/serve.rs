@@ -12,7 +12,7 @@ use crate::{
     commands::Door,
     ends::{self, Looks},
     exit::{Complaint, Exit, Stop, chain},
-    later, system,
+    later, service, system,
 };
 
 /// Where a server listens when nobody says.
@@ -69,6 +69,7 @@ impl Serve {
     /// Serves until the first signal, then ends what is in flight; a second signal ends at once.
     pub async fn run(self, door: &Door) -> Result<Exit, Stop> {
         refuse_settings()?;
+        service::refuse_database()?;
         let mut signals = listen_for_signals()?;
         let data_dir = match self.data_dir {
             Some(dir) => dir,
@@ -83,7 +84,7 @@ impl Serve {
             .clone()
             .unwrap_or_else(Name::default_project);
         let options = Options {
-            listen: listen_or_default(self.listen),
+            listen: listen_or_default(self.listen)?,
             next_free_port: false,
             data_dir: data_dir.clone(),
             socket: self.socket,
@@ -182,13 +183,16 @@ pub fn limits(limited: &Limited) -> Result<Limits, Complaint> {
         .map_err(|error| Complaint::new(Exit::Usage, error.to_string()))
 }
 
-/// What was given, or the default address.
-pub fn listen_or_default(given: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    if given.is_empty() {
-        listen(DEFAULT_LISTEN).into_iter().collect()
-    } else {
-        given
+/// What was given, or the default address, perhaps with another port.
+pub fn listen_or_default(given: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Complaint> {
+    if !given.is_empty() {
+        return Ok(given);
     }
+    let mut default: Vec<SocketAddr> = listen(DEFAULT_LISTEN).into_iter().collect();
+    if let Some(port) = service::port()? {
+        default.iter_mut().for_each(|addr| addr.set_port(port));
+    }
+    Ok(default)
 }
 
 /// A server that does not start: its configuration, unless it is the machine.

@@ -87,7 +87,7 @@ pub(super) async fn answer(
 }
 
 /// The event as JSON; nothing is `null`.
-pub(super) fn event(bytes: Bytes) -> Result<Bytes, Failure> {
+pub(crate) fn event(bytes: Bytes) -> Result<Bytes, Failure> {
     if bytes.is_empty() {
         return Ok(Bytes::from_static(b"null"));
     }

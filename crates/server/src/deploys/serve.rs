@@ -51,6 +51,7 @@ impl Deploys {
         let state = self.state_of(current, &before);
         let kept = pools(Some(&state));
         self.registry.change([(id.clone(), state)]);
+        self.codes.forget(id);
         self.call_back(id);
         for (number, old) in before {
             let is_kept = kept

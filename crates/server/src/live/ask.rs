@@ -194,6 +194,7 @@ fn lines(app: &App, deployed: Arc<Deployed>, marks: &Marks) -> Log {
                 version: deployed.version.number,
                 invocation: Some(id),
                 level: line.level,
+                is_info: false,
                 text: line.text,
             });
         }

@@ -103,6 +103,7 @@ fn marker(function: &FunctionId, lost: Lost, now: Timestamp) -> Option<LogLine> 
         version: lost.version?,
         invocation: None,
         level: Level::Warn,
+        is_info: false,
         text: format!(
             "{} log lines are missing: they came faster than they could be stored",
             lost.lines
@@ -202,6 +203,16 @@ async fn add_counts(
     for count in [counts.ended, counts.recorded, counts.lost] {
         insert = insert.bind(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    insert.execute(conn).await?;
+    insert.execute(&mut *conn).await?;
+    if counts.ended > 0 {
+        query(
+            "INSERT INTO totals (function, ended) VALUES (?, ?) \
+             ON CONFLICT DO UPDATE SET ended = ended + excluded.ended",
+        )
+        .bind(key)
+        .bind(i64::try_from(counts.ended).unwrap_or(i64::MAX))
+        .execute(conn)
+        .await?;
+    }
     Ok(())
 }

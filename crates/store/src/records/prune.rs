@@ -161,6 +161,7 @@ async fn forget_some(
         "DELETE FROM invocations WHERE seq IN (SELECT seq FROM invocations WHERE function = ? LIMIT ?)",
         "DELETE FROM logs WHERE seq IN (SELECT seq FROM logs WHERE function = ? LIMIT ?)",
         "DELETE FROM counts WHERE (function, hour) IN (SELECT function, hour FROM counts WHERE function = ? LIMIT ?)",
+        "DELETE FROM totals WHERE function IN (SELECT function FROM totals WHERE function = ? LIMIT ?)",
     ] {
         let deleted = query(sql).bind(key).bind(ROWS).execute(&mut *conn).await?;
         more |= deleted.rows_affected() >= ROWS.unsigned_abs();

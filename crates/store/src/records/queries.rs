@@ -1,5 +1,7 @@
 //! Asking what happened. Every question first waits until all that was sent before is there.
 
+use std::collections::HashMap;
+
 use model::{FunctionId, InvocationId, Level, Record, Timestamp};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, query, query_as, sqlite::SqliteRow};
 
@@ -125,6 +127,14 @@ impl Store {
             .await
     }
 
+    /// How many invocations of each function ended, ever; functions of which none did are left out.
+    pub async fn invocation_counts(&self) -> Result<HashMap<FunctionId, u64>, StoreError> {
+        self.flush_if_possible().await?;
+        self.history()
+            .read("count the invocations in", |conn| Box::pin(totals(conn)))
+            .await
+    }
+
     /// Log lines of a function, oldest first.
     pub async fn logs(
         &self,
@@ -206,6 +216,19 @@ async fn invocations(
         records: records?,
         sampling: sampling(conn, key).await?,
     })
+}
+
+async fn totals(conn: &mut SqliteConnection) -> Result<HashMap<FunctionId, u64>, Trip> {
+    let rows = query(
+        "SELECT f.project, f.name, t.ended FROM totals t JOIN functions f ON f.key = t.function",
+    )
+    .fetch_all(conn)
+    .await?;
+    let count = |row: &SqliteRow| -> Result<(FunctionId, u64), Trip> {
+        let ended: i64 = row.try_get(2)?;
+        Ok((function_of(row)?, u64::try_from(ended).unwrap_or(0)))
+    };
+    rows.iter().map(count).collect()
 }
 
 async fn sampling(conn: &mut SqliteConnection, key: i64) -> Result<Sampling, Trip> {

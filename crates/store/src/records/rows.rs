@@ -114,6 +114,7 @@ pub(crate) fn line_of(row: &SqliteRow, function: &FunctionId) -> Result<StoredLi
         version: number_of(row.try_get(2)?)?,
         invocation: row.try_get::<Option<&[u8]>, _>(3)?.map(id_of).transpose()?,
         level: level_of(row.try_get(4)?)?,
+        is_info: false,
         text: row.try_get(5)?,
     };
     let cursor = cursor_of(row.try_get(0)?);
@@ -140,6 +141,7 @@ pub(crate) async fn glance(conn: &mut SqliteConnection) -> Result<(), sqlx::Erro
         "SELECT length(text) FROM logs ORDER BY seq DESC LIMIT 1",
         "SELECT bytes FROM recordings ORDER BY seq DESC LIMIT 1",
         "SELECT ended FROM counts ORDER BY function DESC LIMIT 1",
+        "SELECT ended FROM totals ORDER BY function DESC LIMIT 1",
     ] {
         query(sql).fetch_optional(&mut *conn).await?;
     }

@@ -7,6 +7,7 @@ mod folder;
 mod logs;
 mod records;
 mod retention;
+mod sources;
 mod story;
 
 use std::sync::{
@@ -104,6 +105,7 @@ impl World {
             version: VersionNumber(1),
             invocation: None,
             level,
+            is_info: false,
             text: text.into(),
         }
     }

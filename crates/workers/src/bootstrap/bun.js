@@ -63,9 +63,9 @@ function inspect(...values) {
   return util.format(...values);
 }
 
-function log(level, text) {
+function log(level, text, info) {
   const request = current?.getStore();
-  tell(request ? { t: "log", id: request.headers.get("x-invocation-id"), level, text } : { t: "log", level, text });
+  tell(request ? { t: "log", id: request.headers.get("x-invocation-id"), level, text, info } : { t: "log", level, text, info });
 }
 
 for (const [method, level] of [
@@ -75,7 +75,9 @@ for (const [method, level] of [
   ["error", "error"],
   ["debug", "debug"],
 ]) {
-  console[method] = (...values) => log(level, inspect(...values));
+  // Lines of `log` are of the same level, and need no word of their own.
+  const info = method === "info" || undefined;
+  console[method] = (...values) => log(level, inspect(...values), info);
 }
 console.trace = (...values) => log("trace", inspect(...values) + "\n" + new Error().stack.split("\n").slice(2).join("\n"));
 

@@ -56,9 +56,9 @@ function describe(thrown) {
   return { errorType: "Error", message: typeof thrown === "string" ? thrown : format(thrown) };
 }
 
-function log(level, text) {
+function log(level, text, info) {
   const incoming = current.getStore();
-  tell(incoming ? { t: "log", id: incoming.headers["x-invocation-id"], level, text } : { t: "log", level, text });
+  tell(incoming ? { t: "log", id: incoming.headers["x-invocation-id"], level, text, info } : { t: "log", level, text, info });
 }
 
 for (const [method, level] of [
@@ -68,7 +68,9 @@ for (const [method, level] of [
   ["error", "error"],
   ["debug", "debug"],
 ]) {
-  console[method] = (...values) => log(level, format(...values));
+  // Lines of `log` are of the same level, and need no word of their own.
+  const info = method === "info" || undefined;
+  console[method] = (...values) => log(level, format(...values), info);
 }
 console.trace = (...values) => log("trace", format(...values) + "\n" + stackOf(new Error()).split("\n").slice(1).join("\n"));
 

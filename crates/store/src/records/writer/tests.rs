@@ -24,6 +24,7 @@ fn line(text: String) -> LogLine {
         version: VersionNumber(1),
         invocation: None,
         level: Level::Info,
+        is_info: false,
         text,
     }
 }
