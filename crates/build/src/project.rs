@@ -82,6 +82,16 @@ impl Project {
         Ok(project)
     }
 
+    /// A folder that holds one function and says nothing of it: its settings come from elsewhere.
+    pub fn of_one(dir: &Path, name: Name, patch: SettingsPatch) -> Project {
+        Project {
+            dir: dir.to_owned(),
+            name: Name::default_project(),
+            functions: BTreeMap::from([(name, patch)]),
+            places: BTreeMap::new(),
+        }
+    }
+
     /// The module a function starts with, relative to the folder, `/` between parts.
     /// Without an `entry`, `functions/NAME`, `src/NAME` and `NAME` are tried with every known ending.
     pub fn entry(&self, function: &Name) -> Result<String, ConfigError> {

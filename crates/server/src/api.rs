@@ -29,7 +29,8 @@ use serde::de::DeserializeOwned;
 use workers::BodyError;
 
 use crate::{
-    app::App, auth::Peer, bodies::BodyLimit, errors, health, journal::Invocation, rights::Right,
+    app::App, auth::Peer, bodies::BodyLimit, bunbase, errors, health, journal::Invocation,
+    rights::Right,
 };
 
 /// Every path that is no function's.
@@ -43,6 +44,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(server::describe))
         .route("/metrics", get(server::metrics))
         .route("/v1/server", get(server::show))
+        .route("/v1/functions/register", post(bunbase::register))
+        .route("/v1/functions/deploy", post(bunbase::deploy))
+        .route("/functions/{function}/logs", get(bunbase::logs))
         .route("/v1/projects/{project}/functions", get(functions::list))
         .route(
             function,
@@ -113,7 +117,7 @@ async fn nowhere(_: Unguarded, uri: Uri) -> ApiError {
     let first = parts.next().unwrap_or("");
     let second = parts.next().unwrap_or("");
     let shown: String = path.chars().take(120).collect();
-    if LATER.contains(&first) || (first == "v1" && matches!(second, "live" | "functions")) {
+    if LATER.contains(&first) || (first == "v1" && second == "live") {
         return ApiError(Failure::new(
             ErrorType::ArrivesLater,
             format!("`{shown}` arrives later"),

@@ -159,6 +159,36 @@ impl Bundles {
         Ok(taken)
     }
 
+    /// Folders to build a bundle in, on the disk where bundles lie.
+    pub(crate) async fn workshop(&self) -> Result<Workshop, Failure> {
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let workshop = Workshop::below(self.incoming().join(format!("{number}.building")));
+        for folder in [workshop.source(), workshop.out()] {
+            let made = tokio::fs::create_dir_all(folder).await;
+            made.map_err(|error| failed("create", folder, &error))?;
+        }
+        Ok(workshop)
+    }
+
+    /// Takes a bundle that was built here, as if it had been uploaded.
+    pub(crate) async fn take_built(
+        &self,
+        workshop: Workshop,
+        digest: Digest,
+    ) -> Result<(), Failure> {
+        let target = self.unpacked(&digest);
+        if self.known(&digest, target.clone()).await.is_some() {
+            return Ok(());
+        }
+        blocking(move || {
+            settle(workshop.out(), &target)
+                .map_err(|error| failed("keep a bundle in", &target, &error))
+        })
+        .await?;
+        self.change(digest, |_| ());
+        Ok(())
+    }
+
     /// What is known of a bundle that is here already; one that was damaged is taken away.
     async fn known(&self, digest: &Digest, target: PathBuf) -> Option<Taken> {
         if !self.has(digest).await {
@@ -306,6 +336,33 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Two folders: one for sources, one for the bundle that is made of them. Both go when this is dropped.
+pub(crate) struct Workshop {
+    source: PathBuf,
+    out: PathBuf,
+    _all: Scrap,
+}
+
+impl Workshop {
+    fn below(folder: PathBuf) -> Workshop {
+        Workshop {
+            source: folder.join("source"),
+            out: folder.join("out"),
+            _all: Scrap(folder),
+        }
+    }
+
+    /// Where the sources go.
+    pub(crate) fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Where the bundle is made.
+    pub(crate) fn out(&self) -> &Path {
+        &self.out
+    }
+}
+
 /// A path of work in progress, removed when it is dropped.
 struct Scrap(PathBuf);
 
@@ -375,7 +432,8 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Work with files, away from the threads that serve.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     match spawn_blocking(work).await {

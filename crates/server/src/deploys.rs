@@ -3,6 +3,7 @@
 
 mod changes;
 mod leaving;
+mod register;
 mod serve;
 mod visit;
 
@@ -50,6 +51,8 @@ pub(crate) struct Deploys {
     pub channel: Broker,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
+    /// Held while a label gets its meaning, build and all.
+    pub labelling: Mutex<()>,
     /// What takes no more calls, and of which something still runs.
     pub leaving: Leaving,
     /// What a deleted function's invocations get to end by themselves.
@@ -93,6 +96,7 @@ impl Deploys {
             held: Held::default(),
             lent: ArcSwap::default(),
             changing: Mutex::new(()),
+            labelling: Mutex::new(()),
             leaving: Leaving::default(),
             grace: parts.grace,
             tasks: TaskTracker::new(),
@@ -167,6 +171,7 @@ impl Deploys {
             )
         });
         self.registry.change(states);
+        self.registry.registered(self.store.registered().await?);
         Ok(())
     }
 

@@ -36,6 +36,11 @@ const SCHEMA: Schema = Schema(&[
         "token users",
         include_str!("../migrations/meta/0003_token_users.sql"),
     ),
+    (
+        8,
+        "labels",
+        include_str!("../migrations/meta/0008_labels.sql"),
+    ),
 ]);
 
 /// Writes that may wait for the writer; whoever comes after them waits for room.

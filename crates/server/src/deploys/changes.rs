@@ -147,6 +147,7 @@ impl Deploys {
         self.leaving.locked().insert(id.clone());
         let served = serve::pools(self.registry.table().state(id));
         self.registry.remove(id);
+        self.registry.unregister(id);
         self.channel
             .revoke(|function| function == id, "the function was deleted");
         for deployed in served.into_values() {
