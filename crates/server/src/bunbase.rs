@@ -8,7 +8,7 @@ mod frame;
 mod invoke;
 mod logs;
 mod measure;
-mod paths;
+pub(crate) mod paths;
 mod register;
 
 use axum::{
@@ -26,6 +26,7 @@ pub(crate) use paths::{deploy, is_logs, logs, register};
 
 /// A failure as this profile says it: on HTTP, and in a frame of status 1.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Refusal<'a> {
     error: &'a str,
     #[serde(rename = "type")]

@@ -35,18 +35,21 @@ const DIGITS: usize = 12;
 
 /// What is to be deployed.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Deploying))]
 pub(super) struct Wanted {
     #[serde(default)]
     function_id: String,
     /// The label.
     #[serde(default)]
     version: String,
+    /// A file on the server's disk that holds all it imports, JavaScript or TypeScript.
     #[serde(default)]
     bundle_path: String,
 }
 
 /// A label that is current now.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Deployment {
     deployment_id: String,
     function_id: String,

@@ -139,7 +139,7 @@ fn framed(id: u64, status: u8, payload: &impl Serialize) -> Option<Vec<u8>> {
 
 fn past_the_frame() -> Failure {
     let message = format!("the answer is longer than a frame, which may have {FRAME_MAX} bytes");
-    Failure::new(ErrorType::PayloadTooLarge, message).hint("ask for it over HTTP")
+    Failure::new(ErrorType::PayloadTooLarge, message).hint("ask for less, or over HTTP")
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub(super) struct Wanted {
 
 /// One line.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RegisteredLogLine))]
 pub(crate) struct Line {
     function_id: String,
     invocation_id: Option<InvocationId>,

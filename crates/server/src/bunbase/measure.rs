@@ -58,7 +58,11 @@ pub(super) async fn figures(app: &App, id: &FunctionId) -> Result<Figures, Failu
         cold_starts,
         handler,
     } = app.metrics.function(id).measured();
-    let in_ms = |share| handler.quantile(share).map(|seconds| seconds * 1000.0);
+    // To the microsecond: an estimate has no more.
+    let in_ms = |share| {
+        let seconds = handler.quantile(share);
+        seconds.map(|seconds: f64| (seconds * 1e6).round() / 1e3)
+    };
     Ok(Figures {
         function_id: id.name.to_string(),
         status: table.lifecycle(&function),

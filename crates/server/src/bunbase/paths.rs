@@ -10,6 +10,8 @@ use axum::{
 use http::Request;
 use model::{ErrorType, Failure};
 
+#[cfg(test)]
+use super::Refusal;
 use super::{
     Refused,
     deploy::{self, Deployment},
@@ -33,7 +35,16 @@ pub(crate) fn is_logs<B>(app: &App, request: &Request<B>) -> bool {
     request.method() == http::Method::GET && app.registry.is_registered(name)
 }
 
-/// `POST /v1/functions/register`.
+/// Register a function, as BunBase does. The same again changes nothing.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/functions/register",
+    operation_id = "registerFunction",
+    tag = "bunbase",
+    security(("token" = ["deploy"])),
+    request_body(content = register::Wanted),
+    responses((status = 200, description = "It is registered", body = Registered), (status = "default", description = "It failed; `type` says how", body = Refusal)),
+))]
 pub(crate) async fn register(
     State(app): Server,
     may: Result<MayDeploy, ApiError>,
@@ -43,7 +54,16 @@ pub(crate) async fn register(
     Ok(Json(register::register(&app, json(body).await?).await?))
 }
 
-/// `POST /v1/functions/deploy`.
+/// Deploy a file of the server's disk under a label, as BunBase does. A label means one content for ever.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/functions/deploy",
+    operation_id = "deployFunction",
+    tag = "bunbase",
+    security(("token" = ["deploy"])),
+    request_body(content = deploy::Wanted),
+    responses((status = 200, description = "It is current", body = Deployment), (status = "default", description = "It failed; `type` says how", body = Refusal)),
+))]
 pub(crate) async fn deploy(
     State(app): Server,
     may: Result<MayDeploy, ApiError>,
@@ -53,7 +73,16 @@ pub(crate) async fn deploy(
     Ok(Json(deploy::deploy(&app, json(body).await?).await?))
 }
 
-/// `GET /functions/{function}/logs`.
+/// Log lines of a function that was registered, oldest first; of any other function the path is its own.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/functions/{function}/logs",
+    operation_id = "registeredLogs",
+    tag = "bunbase",
+    security(("token" = ["deploy"]), ("token" = ["live"])),
+    params(("function" = model::Name, Path), ("since" = Option<String>, Query, description = "Not older than this, as RFC 3339 writes it"), ("limit" = Option<u64>, Query, description = "At most this many, the newest")),
+    responses((status = 200, description = "The lines", body = Vec<Line>), (status = "default", description = "It failed; `type` says how", body = Refusal)),
+))]
 pub(crate) async fn logs(
     State(app): Server,
     may: Result<MayLook, ApiError>,

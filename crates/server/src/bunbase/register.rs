@@ -32,15 +32,20 @@ const HANDLER_MAX: usize = 256;
 
 /// What is to be registered.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Registering))]
 pub(super) struct Wanted {
+    /// Also its id.
     #[serde(default)]
     name: String,
+    /// `bun` if none is named; or `node`, `isolate`, `quickjs`.
     runtime: Option<String>,
+    /// The export; if none is named the default one, else `handler`.
     handler: Option<String>,
 }
 
 /// A function that is registered.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Registered {
     /// The same as its name.
     function_id: String,
