@@ -62,7 +62,7 @@ fn a_request_that_cannot_be_read_is_refused_and_the_connection_goes_on() {
         (101, frame(101, INVOKE, b"{\"function_id\":"), "payload"),
         (102, frame(102, INVOKE, b"\xff\xfe"), "payload"),
         (103, frame(103, INVOKE, b""), "payload"),
-        (104, frame(104, DEPLOY, b"[]"), "payload"),
+        (104, frame(104, DEPLOY, b"1"), "payload"),
         (105, frame(105, 0, b"{}"), "no command 0"),
         (106, frame(106, 77, b"{}"), "no command 77"),
         (

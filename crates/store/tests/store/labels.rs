@@ -33,7 +33,7 @@ async fn a_registration_makes_the_function_and_may_change() {
     assert_eq!(found, Some(how("isolate")));
     store.close().await.unwrap();
     let store = world.open().await;
-    assert_eq!(store.registered().await.unwrap(), [hello.clone()]);
+    assert_eq!(store.registered().await.unwrap(), vec![hello.clone()]);
     store.delete_function(&hello).await.unwrap();
     assert!(store.registered().await.unwrap().is_empty());
 }

@@ -148,16 +148,7 @@ impl<'a> Terminal<'a> {
         sources: &mut Sources,
     ) -> Result<(), Stop> {
         let addresses = dev.server().addresses();
-        if let (Some(asked), Some(got)) = (asked.first(), addresses.first())
-            && asked.port() != 0
-            && asked != got
-        {
-            self.note(&format!(
-                "port {} is taken; listening on {} instead",
-                asked.port(),
-                got.port()
-            ));
-        }
+        self.elsewhere(asked, addresses);
         while let Ok(event) = sources.events.try_recv() {
             self.event(event);
         }
@@ -212,6 +203,20 @@ impl<'a> Terminal<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// Says so if the port that was asked for is taken.
+    fn elsewhere(&self, asked: &[SocketAddr], addresses: &[SocketAddr]) {
+        if let (Some(asked), Some(got)) = (asked.first(), addresses.first())
+            && asked.port() != 0
+            && asked != got
+        {
+            self.note(&format!(
+                "port {} is taken; listening on {} instead",
+                asked.port(),
+                got.port()
+            ));
+        }
     }
 
     /// What stands behind the folder in the line that ends the welcome.
