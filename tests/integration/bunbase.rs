@@ -245,6 +245,23 @@ fn a_function_goes_through_the_states_of_its_life() {
 }
 
 #[test]
+fn a_version_that_nothing_points_at_leaves_its_function_built() {
+    let house = House::serve()
+        .function("f", |f| f.web(answering("one")))
+        .start();
+    let mut frames = house.frames();
+    frames.ask(REGISTER, &json!({"name": "g"})).ok();
+    let versions = house.cli(&["versions", "f", "--json"]).ok().json();
+    let new = json!({"bundle": versions[0]["bundle"], "entry": "src/f.js", "kind": "web"});
+    let path = "/v1/projects/default/functions/g/versions";
+    let made = house.ask("POST", path).json(&new).send();
+    assert_eq!(made.status, 201, "{}", made.text());
+    let figures = frames.ask(GET_METRICS, &json!({"function_id": "g"})).ok();
+    assert_eq!(figures["status"], "BUILT");
+    frames.invoke("g", "/", "").refused("NotDeployed", "g");
+}
+
+#[test]
 fn a_label_means_one_content_for_ever() {
     let mut house = House::serve().start();
     let mut frames = house.framed("f", &answering("one"));

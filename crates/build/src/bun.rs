@@ -42,6 +42,8 @@ pub(crate) struct Order<'o> {
     pub(crate) out: &'o Path,
     /// Whether a large bundle is compiled ahead.
     pub(crate) is_ahead: bool,
+    /// Whether macros run.
+    pub(crate) has_macros: bool,
 }
 
 /// A bundle that lies in its folder.
@@ -116,6 +118,9 @@ fn command(order: &Order<'_>, out: &Path, name: &str) -> Command {
         .current_dir(order.folder.real())
         .env("NO_COLOR", "1")
         .env_remove("FORCE_COLOR");
+    if !order.has_macros {
+        command.arg("--no-macros");
+    }
     // Bun writes NODE_ENV into the bundle; unset, that would be `development`, on every server.
     let own = order.patch.env.as_ref().and_then(|env| env.get("NODE_ENV"));
     command.env("NODE_ENV", own.map_or("production", String::as_str));

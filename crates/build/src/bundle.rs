@@ -34,6 +34,9 @@ pub struct Tools {
     /// Whether source maps say where on this machine the sources lie, as debuggers want to know. Such a bundle has a digest
     /// of its own.
     pub is_for_debuggers: bool,
+    /// Whether Bun's macros run, which are code of the function's that runs while it is built. Only on the machine of
+    /// whoever wrote them.
+    pub has_macros: bool,
 }
 
 impl Default for Tools {
@@ -42,6 +45,7 @@ impl Default for Tools {
             bun: "bun".into(),
             is_ahead: false,
             is_for_debuggers: false,
+            has_macros: true,
         }
     }
 }
@@ -167,6 +171,7 @@ async fn bundle(
                 patch,
                 out,
                 is_ahead: tools.is_ahead,
+                has_macros: tools.has_macros,
             };
             let done = bun::bundle(&order).await?;
             Bundled {

@@ -202,6 +202,7 @@ async fn make(
         bun: bun.unwrap_or_else(|| Tools::default().bun),
         is_ahead: patch.runtime == Some(Runtime::Bun),
         is_for_debuggers: false,
+        has_macros: false,
     };
     let built = build::build(&project, &id.name, workshop.out(), &tools).await;
     let built = built.map_err(|error| said_of(&error.failure(), &workshop, &entry, code))?;
