@@ -282,10 +282,14 @@ where
         }
     }
 
-    /// Which language a connection speaks; its bytes stay where they are. `None` if it says nothing in time.
+    /// Which language a connection speaks; its bytes stay where they are. `None` if it ends, or falls silent, before that
+    /// is known. Before its first byte it may wait: a client may connect long before it has something to ask.
     async fn first_word(&self, stream: &UnixStream) -> Option<Spoken> {
-        let looked = timeout(self.limits.header_read.duration(), first_word(stream));
-        self.closing.run_until_cancelled(looked).await?.ok()?.ok()
+        let looked = async {
+            stream.readable().await?;
+            timeout(self.limits.header_read.duration(), first_word(stream)).await?
+        };
+        self.closing.run_until_cancelled(looked).await?.ok()
     }
 
     /// The next connection, taken only once there is a place for it; `None` once the entrance closes.
