@@ -398,6 +398,27 @@ fn a_request_in_a_frame_is_a_whole_request() {
 }
 
 #[test]
+fn a_frame_names_an_alias_and_goes_on_with_its_caller_s_trace() {
+    let house = House::serve().start();
+    let mut frames = house.framed(
+        "f",
+        "export default (r) => new Response(`one ${r.headers.get('traceparent')}`)",
+    );
+    house.cli(&["alias", "f", "old", "v1"]).ok();
+    let two = house.code("two.js", &answering("two"));
+    frames.deploy("f", "v2", &two).ok();
+    assert_eq!(frames.invoke("f", "/", "").body(), "two");
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let headers =
+        json!({"x-bungee-alias": "old", "traceparent": format!("00-{trace}-00f067aa0ba902b7-01")});
+    let asked = json!({"function_id": "f", "headers": headers});
+    let said = frames.ask(INVOKE, &asked).body();
+    assert!(said.starts_with(&format!("one 00-{trace}-")), "{said}");
+    let nowhere = json!({"function_id": "f", "headers": {"x-bungee-alias": "nowhere"}});
+    frames.ask(INVOKE, &nowhere).refused("NotFound", "nowhere");
+}
+
+#[test]
 fn requests_of_one_connection_are_answered_as_they_finish() {
     let house = House::serve().start();
     let gate = Gate::at(house.home());

@@ -386,3 +386,23 @@ impl Families {
         family
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_lies_in_the_bucket_of_its_rank() {
+        let spread = |bounds: &[(f64, u64)], all| Spread {
+            bounds: bounds.to_vec(),
+            all,
+        };
+        assert_eq!(spread(&[(1.0, 0)], 0).quantile(0.5), None);
+        let even = spread(&[(1.0, 10), (2.0, 10), (4.0, 20)], 20);
+        assert_eq!(even.quantile(0.25), Some(0.5));
+        assert_eq!(even.quantile(0.5), Some(1.0));
+        assert_eq!(even.quantile(0.75), Some(3.0));
+        let beyond = spread(&[(1.0, 0), (2.0, 1)], 10);
+        assert_eq!(beyond.quantile(0.99), Some(2.0));
+    }
+}
