@@ -260,6 +260,8 @@ fn code_that_cannot_be_deployed_is_refused_in_words() {
     ] {
         frames.deploy("f", "v2", path).refused(error_type, words);
     }
+    let hint = &frames.deploy("f", "v2", &syntax).json["hint"];
+    assert!(hint.is_null(), "of imports there is nothing to say: {hint}");
     frames
         .deploy("g", "v1", &syntax)
         .refused("FunctionNotFound", "register it first");

@@ -223,7 +223,8 @@ fn said_of(failure: &Failure, workshop: &Workshop, entry: &str, code: &Code) -> 
     let shown = code.path.display().to_string();
     let mut failure = failure.clone();
     failure.message = failure.message.replace(&file, &shown);
-    if failure.hint.is_none() {
+    let is_import = ["resolve", "ot found"].map(|word| failure.message.contains(word));
+    if failure.hint.is_none() && is_import.contains(&true) {
         failure.hint = Some("`bundle_path` is one file that holds everything it imports".into());
     }
     failure
