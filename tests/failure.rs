@@ -3,6 +3,7 @@
 mod channel;
 mod deaths;
 mod faults;
+mod frames;
 mod input;
 mod live;
 mod relay;

@@ -2,12 +2,13 @@
 //! Links none of our crates: it could judge another program that keeps the same promises.
 //!
 //! The small language: `serving` starts the real program, `project` writes the folders it serves,
-//! `laptop` attaches to it, `knock` asks over HTTP, `socket` over WebSockets, `schema` compares answers with the API's description,
+//! `laptop` attaches to it, `knock` asks over HTTP, `socket` over WebSockets, `frames` over the framed socket, `schema` compares answers with the API's description,
 //! `peers` runs other people's clients, `wrapper` runs Node programs with our wrapper at either end of a live channel, `proxy` puts nginx in front,
 //! `process` looks at what runs and waits for states.
 
 mod concurrency;
 mod failure;
+mod frames;
 mod integration;
 mod knock;
 mod laptop;

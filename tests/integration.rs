@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod attaching;
+mod bunbase;
 mod commands;
 mod contract;
 mod crossing;

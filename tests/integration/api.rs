@@ -142,6 +142,19 @@ fn every_operation_answers_as_openapi_json_describes_it() {
     checked.below("PUT /aliases/{alias}", "", Some(json!({"version": "v9"})));
     checked.below("DELETE ", "", None);
     checked.below("GET ", "", None);
+    let registered = json!({"name": "echo", "runtime": "isolate", "handler": null});
+    checked.ask("POST /v1/functions/register", "", Some(registered));
+    let code = house.code(
+        "echo.js",
+        "export default () => new Response(console.log('x'))",
+    );
+    let deployed = json!({"function_id": "echo", "version": "v1", "bundle_path": code});
+    checked.ask("POST /v1/functions/deploy", "", Some(deployed));
+    checked.ask("POST /v1/functions/deploy", "", Some(json!({})));
+    house.get("/functions/echo").ok();
+    house.logged("echo", "x");
+    checked.ask("GET /functions/{function}/logs", "?limit=5", None);
+    checked.ask("GET /functions/{function}/logs", "?limit=no", None);
     // From the first token on everybody needs one.
     let token = checked.ask(
         "POST /v1/tokens",

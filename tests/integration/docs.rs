@@ -260,6 +260,11 @@ fn every_command_of_replay_works() {
 }
 
 #[test]
+fn every_command_of_the_framed_socket_works() {
+    runs("frames.md");
+}
+
+#[test]
 fn every_command_of_troubleshooting_works() {
     runs("troubleshooting.md");
 }

@@ -15,7 +15,7 @@ pub const COMMANDS: [&str; 7] = [
 ];
 
 /// Flags, and the command that each belongs to.
-const FLAGS: [(&str, &str); 24] = [
+const FLAGS: [(&str, &str); 22] = [
     ("dev", "--aws"),
     ("dev", "--stack"),
     ("dev", "--with-secrets"),
@@ -23,7 +23,6 @@ const FLAGS: [(&str, &str); 24] = [
     ("dev", "--no-tunnel"),
     ("dev", "--assume-role"),
     ("serve", "--admin-listen"),
-    ("serve", "--frames-listen"),
     ("serve", "--store"),
     ("serve", "--channel"),
     ("serve", "--secret"),
@@ -38,7 +37,6 @@ const FLAGS: [(&str, &str); 24] = [
     ("dev", "--store"),
     ("dev", "--channel"),
     ("dev", "--admin-listen"),
-    ("dev", "--frames-listen"),
     ("dev", "--secret"),
 ];
 

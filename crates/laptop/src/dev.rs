@@ -45,6 +45,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
+    /// Where to speak frames over TCP, if anywhere.
+    pub frames_listen: Option<SocketAddr>,
     /// Take the next free port where one is taken, instead of failing.
     pub next_free_port: bool,
     /// How long work in flight may go on at the end.
@@ -249,6 +251,7 @@ async fn start_server(
     });
     let server = server::start(server::Options {
         listen: options.listen,
+        frames_listen: options.frames_listen,
         next_free_port: options.next_free_port,
         data_dir: state.to_owned(),
         socket: None,

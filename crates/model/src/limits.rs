@@ -49,6 +49,8 @@ pub struct Limits {
     pub stream_idle: TimeSpan,
     /// Client connections open at once.
     pub connections: u32,
+    /// Requests of one connection that speaks frames which are worked on at once; the next is read when one is answered.
+    pub frames_in_flight: u32,
     /// A worker this old takes no more, and another takes its place.
     pub worker_age: TimeSpan,
     /// … and so does one that has run this many invocations, …
@@ -96,6 +98,7 @@ impl Default for Limits {
             body_idle: TimeSpan::seconds(30),
             stream_idle: TimeSpan::seconds(300),
             connections: 10_000,
+            frames_in_flight: 64,
             worker_age: TimeSpan::seconds(86_400),
             worker_invocations: 10_000_000,
             worker_memory: 80,

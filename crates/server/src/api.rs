@@ -31,8 +31,8 @@ use serde::de::DeserializeOwned;
 use workers::BodyError;
 
 use crate::{
-    app::App, auth::Peer, bodies::BodyLimit, errors, health, journal::Invocation, rights::Right,
-    service,
+    app::App, auth::Peer, bodies::BodyLimit, bunbase, errors, health, journal::Invocation,
+    rights::Right, service,
 };
 
 /// Every path that is no function's.
@@ -46,6 +46,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(server::describe))
         .route("/metrics", get(server::metrics))
         .route("/v1/server", get(server::show))
+        .route("/v1/functions/register", post(bunbase::register))
+        .route("/v1/functions/deploy", post(bunbase::deploy))
+        .route("/functions/{function}/logs", get(bunbase::logs))
         .route("/v1/projects/{project}/functions", get(functions::list))
         .route(
             function,
@@ -118,7 +121,7 @@ async fn nowhere(_: Unguarded, uri: Uri) -> Response {
         return service::nowhere(&uri);
     }
     let shown: String = path.chars().take(120).collect();
-    if LATER.contains(&first) || (first == "v1" && matches!(second, "live" | "functions")) {
+    if LATER.contains(&first) || (first == "v1" && second == "live") {
         let message = format!("`{shown}` arrives later");
         return ApiError(Failure::new(ErrorType::ArrivesLater, message)).into_response();
     }

@@ -4,6 +4,7 @@
 mod changes;
 mod introduce;
 mod leaving;
+mod register;
 mod serve;
 mod visit;
 
@@ -56,6 +57,8 @@ pub(crate) struct Deploys {
     pub naming: Mutex<()>,
     /// Held while something changes, so that what was checked still holds when it is done.
     pub changing: Mutex<()>,
+    /// Held while a label gets its meaning, build and all.
+    pub labelling: Mutex<()>,
     /// What takes no more calls, and of which something still runs.
     pub leaving: Leaving,
     /// What a deleted function's invocations get to end by themselves.
@@ -101,6 +104,7 @@ impl Deploys {
             held: Held::default(),
             lent: ArcSwap::default(),
             changing: Mutex::new(()),
+            labelling: Mutex::new(()),
             leaving: Leaving::default(),
             grace: parts.grace,
             tasks: TaskTracker::new(),
@@ -175,6 +179,7 @@ impl Deploys {
             )
         });
         self.registry.change(states);
+        self.registry.registered(self.store.registered().await?);
         Ok(())
     }
 

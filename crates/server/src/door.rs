@@ -81,8 +81,13 @@ impl Line {
         self.told.load(Ordering::Relaxed) >= CUT
     }
 
+    /// No more work is taken: the connection ends after the answers it owes.
+    pub(crate) fn is_told_to_end(&self) -> bool {
+        self.told.load(Ordering::Relaxed) >= DRAIN
+    }
+
     /// Notes whether the client takes what is written.
-    fn note_write<T>(&self, written: Poll<T>, tick: u32) -> Poll<T> {
+    pub(crate) fn note_write<T>(&self, written: Poll<T>, tick: u32) -> Poll<T> {
         let was_stalled = self.stalled.load(Ordering::Relaxed) != 0;
         if written.is_pending() != was_stalled {
             let since = if was_stalled { 0 } else { tick };
@@ -277,6 +282,16 @@ pub(crate) async fn serve<S, H>(
         line.working();
         line.follow(next, |_, _| {}).await;
     }
+}
+
+/// Keeps a connection that speaks no HTTP until its work is done, or it is severed. The work is polled again whenever its
+/// line is told something.
+pub(crate) async fn keep<W: Future>(lines: &Arc<Lines>, work: impl FnOnce(Arc<Line>) -> W) {
+    let entered = lines.enter();
+    let line = &entered.line;
+    line.is_switched.store(true, Ordering::Relaxed);
+    line.working();
+    line.follow(work(line.clone()), |_, _| {}).await;
 }
 
 impl Line {

@@ -19,6 +19,7 @@ use crate::{
     auth::Peer,
     bodies::{BodyLimit, Broke, RequestBody, whole, whole_answer},
     builds::STALE,
+    bunbase,
     door::Line,
     errors, forward, function_url,
     invoker::{Answer, Body, Lease},
@@ -43,6 +44,20 @@ const METHODS: [Method; 7] = [
     Method::DELETE,
     Method::OPTIONS,
 ];
+
+/// Refuses a method that functions are not called with.
+pub(crate) fn check_method(method: &Method) -> Result<(), Failure> {
+    if METHODS.contains(method) {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` is no method that functions are called with",
+        shown(method)
+    );
+    let names: Vec<&str> = METHODS.iter().map(Method::as_str).collect();
+    Err(Failure::new(ErrorType::BadRequest, message)
+        .hint(format!("use one of {}", names.join(", "))))
+}
 
 /// A method as it may be said again.
 fn shown(method: &Method) -> String {
@@ -71,6 +86,10 @@ impl Answers for Visitor {
 async fn handle(visitor: Arc<Visitor>, request: Request<Incoming>) -> Response<ReplyBody> {
     visitor.line.working();
     let app = &visitor.app;
+    if bunbase::is_logs(app, &request) {
+        let answer = visitor.ask_api(request).await;
+        return ReplyBody::api(answer, &visitor.line, &app.lines);
+    }
     let mut found = app.registry.find(request.method(), request.uri().path());
     let mut stale = None;
     if !app.builds.is_quiet() {
@@ -237,15 +256,7 @@ impl Visitor {
             let access = &self.app.access;
             access.check_function(auth, self.peer, &parts.headers, arrived)
         };
-        if !METHODS.contains(&parts.method) {
-            let message = format!(
-                "`{}` is no method that functions are called with",
-                shown(&parts.method)
-            );
-            let names: Vec<&str> = METHODS.iter().map(Method::as_str).collect();
-            return Err(Failure::new(ErrorType::BadRequest, message)
-                .hint(format!("use one of {}", names.join(", "))));
-        }
+        check_method(&parts.method)?;
         if marks.alias.is_some() {
             check(Auth::Token)?;
             return serving.choose(marks.alias.as_deref(), marks.id);

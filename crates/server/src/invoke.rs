@@ -1,5 +1,5 @@
-//! Work given to a function from within the server, carried to its end: the invoke call of the API and replays now,
-//! later the queue and schedules too.
+//! Work given to a function from within the server, carried to its end: the invoke call of the API, replays and frames of the
+//! socket now, later the queue and schedules too.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(crate) struct Answer {
     pub head: Option<(StatusCode, HeaderMap)>,
 }
 
-/// Invokes, and waits for the end, until all that the worker wrote has reached the log.
+/// Invokes, and waits for the end; if its lines are wanted, until all that the worker wrote has reached the log.
 ///
 /// # Errors
 /// The alias leads nowhere; nothing was begun.
@@ -82,7 +82,7 @@ pub(crate) async fn invoke(
         target,
         wants_logs,
     } = errand;
-    let mut marks = Marks::new(arrived, None);
+    let mut marks = Marks::new(arrived, work.trace(trigger));
     let (deployed, is_pinned) = match target {
         Target::Alias(alias) => {
             marks = marks.with_alias(alias.as_deref());
@@ -122,7 +122,7 @@ pub(crate) async fn invoke(
         }
         Err(failure) => invocation.fail(failure),
     };
-    if let Some(worker) = worker {
+    if let Some(worker) = worker.filter(|_| wants_logs) {
         worker.drained().await;
     }
     Ok(Outcome {
@@ -134,6 +134,16 @@ pub(crate) async fn invoke(
 }
 
 impl Work {
+    /// The trace that the caller is part of; what is replayed begins one of its own.
+    fn trace(&self, trigger: Trigger) -> Option<&HeaderValue> {
+        match self {
+            Work::Web { parts, .. } if trigger == Trigger::Socket => {
+                parts.headers.get(forward::TRACEPARENT)
+            }
+            Work::Web { .. } | Work::Event(_) => None,
+        }
+    }
+
     fn tape(&self, recipe: &Arc<Recipe>) -> Tape {
         match self {
             Work::Event(event) => Tape::of_event(recipe, event),

@@ -6,6 +6,7 @@ mod app;
 mod auth;
 mod bodies;
 mod builds;
+mod bunbase;
 mod bundles;
 mod clock;
 mod deploys;

@@ -21,6 +21,7 @@ use crate::{
     Options, StartError, SystemClock, api,
     app::App,
     auth::Access,
+    bunbase,
     deploys::{Deploys, Parts, Programs},
     door::Lines,
     gateway::Visitor,
@@ -46,6 +47,7 @@ pub struct Server {
     app: Arc<App>,
     logs: Arc<LogHub>,
     addresses: Vec<SocketAddr>,
+    frames_at: Option<SocketAddr>,
     socket: SocketFile,
     debuggers: Option<Debuggers>,
     grace: Duration,
@@ -158,7 +160,7 @@ async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Acc
 
 /// An address that other machines reach.
 pub(crate) fn wide(options: &Options) -> Option<&SocketAddr> {
-    let mut listen = options.listen.iter();
+    let mut listen = options.listen.iter().chain(&options.frames_listen);
     listen.find(|addr| is_wide(addr))
 }
 
@@ -166,6 +168,7 @@ pub(crate) fn wide(options: &Options) -> Option<&SocketAddr> {
 struct Doors {
     tcp: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    frames: Option<(TcpListener, SocketAddr)>,
     unix: UnixListener,
     socket: SocketFile,
     /// Those of debuggers.
@@ -175,6 +178,8 @@ struct Doors {
 impl Doors {
     async fn open(options: &Options, data_dir: &Path) -> Result<Doors, StartError> {
         let (tcp, addresses) = bind_all(&options.listen, options.next_free_port)?;
+        let frames: Vec<SocketAddr> = options.frames_listen.into_iter().collect();
+        let (listeners, found) = bind_all(&frames, false)?;
         let path = options
             .socket
             .clone()
@@ -192,6 +197,7 @@ impl Doors {
         Ok(Doors {
             tcp,
             addresses,
+            frames: listeners.into_iter().zip(found).next(),
             unix,
             socket,
             debuggers,
@@ -225,7 +231,14 @@ fn open(
     for listener in doors.tcp {
         tasks.spawn(entrance.clone().take_tcp(listener, places.clone()));
     }
-    tasks.spawn(entrance.take_unix(doors.unix));
+    let frames_at = doors.frames.as_ref().map(|(_, address)| *address);
+    let (socket, network) = (app.clone(), app.clone());
+    if let Some((listener, _)) = doors.frames {
+        let speak = move |stream, peer| bunbase::serve(network.clone(), stream, peer);
+        tasks.spawn(entrance.clone().take_frames(listener, places, speak));
+    }
+    let speak = move |stream, peer| bunbase::serve(socket.clone(), stream, peer);
+    tasks.spawn(entrance.take_unix(doors.unix, speak));
     tasks.spawn(health::become_ready(app.clone(), app.stopping.clone()));
     let (codes, stopping) = (app.clone(), app.stopping.clone());
     tasks.spawn(async move { codes.deploys.codes.keep_clean(stopping).await });
@@ -237,6 +250,7 @@ fn open(
         app,
         logs,
         addresses: doors.addresses,
+        frames_at,
         socket: doors.socket,
         debuggers: doors.debuggers,
         grace,
@@ -250,6 +264,11 @@ impl Server {
     /// The TCP addresses that it listens on, with the ports that were found.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The TCP address at which frames are spoken, if there is one.
+    pub fn frames_at(&self) -> Option<SocketAddr> {
+        self.frames_at
     }
 
     /// The Unix socket.

@@ -15,11 +15,12 @@ use std::{
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use model::Limits;
+use rustix::net::RecvFlags;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, Interest},
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -228,8 +229,14 @@ where
         }
     }
 
-    /// Takes connections on the Unix socket until the entrance closes.
-    pub(crate) async fn take_unix(self, listener: UnixListener) {
+    /// Takes connections on the Unix socket until the entrance closes; `frames` serves those that speak frames.
+    pub(crate) async fn take_unix<W>(
+        self,
+        listener: UnixListener,
+        frames: impl Fn(UnixStream, Peer) -> W + Clone + Send + 'static,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
         let places = Arc::new(Semaphore::new(SOCKET_CONNECTIONS));
         while let Some((stream, place)) = self
             .next(&places, |context| listener.poll_accept(context))
@@ -237,8 +244,52 @@ where
         {
             let (stream, _): (UnixStream, _) = stream;
             let peer = peer_of(&stream);
-            self.serve(stream, peer, place);
+            let (entrance, frames) = (self.clone(), frames.clone());
+            self.connections.spawn(async move {
+                match entrance.first_word(&stream).await {
+                    Some(Spoken::Frames) => frames(stream, peer).await,
+                    Some(Spoken::Http) => entrance.converse(stream, peer).await,
+                    None => {}
+                }
+                drop(place);
+            });
         }
+    }
+
+    /// Takes TCP connections that speak frames until the entrance closes.
+    pub(crate) async fn take_frames<W>(
+        self,
+        listener: TcpListener,
+        places: Arc<Semaphore>,
+        frames: impl Fn(TcpStream, Peer) -> W + Send + 'static,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        while let Some((stream, place)) = self
+            .next(&places, |context| listener.poll_accept(context))
+            .await
+        {
+            let (stream, address): (TcpStream, SocketAddr) = stream;
+            // A stream that is gone already will say so itself. Connections stay for as long as their clients do, so the
+            // system looks whether these are still there.
+            let _ = stream.set_nodelay(true);
+            let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+            let served = frames(stream, Peer::Tcp(address.ip().to_canonical()));
+            self.connections.spawn(async move {
+                served.await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Which language a connection speaks; its bytes stay where they are. `None` if it ends, or falls silent, before that
+    /// is known. Before its first byte it may wait: a client may connect long before it has something to ask.
+    async fn first_word(&self, stream: &UnixStream) -> Option<Spoken> {
+        let looked = async {
+            stream.readable().await?;
+            timeout(self.limits.header_read.duration(), first_word(stream)).await?
+        };
+        self.closing.run_until_cancelled(looked).await?.ok()
     }
 
     /// The next connection, taken only once there is a place for it; `None` once the entrance closes.
@@ -273,20 +324,56 @@ where
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (lines, limits) = (self.lines.clone(), self.limits.clone());
-        let greet = self.greet.clone();
+        let entrance = self.clone();
         self.connections.spawn(async move {
-            door::serve(stream, &lines, &limits, |line| {
-                let answers = Arc::new(greet(peer, line));
-                service_fn(move |request| {
-                    let answers = answers.clone();
-                    async move { Ok::<_, Infallible>(answers.answer(request).await) }
-                })
-            })
-            .await;
+            entrance.converse(stream, peer).await;
             drop(place);
         });
     }
+
+    /// Serves one connection that speaks HTTP.
+    async fn converse<S>(&self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        door::serve(stream, &self.lines, &self.limits, |line| {
+            let answers = Arc::new((self.greet)(peer, line));
+            service_fn(move |request| {
+                let answers = answers.clone();
+                async move { Ok::<_, Infallible>(answers.answer(request).await) }
+            })
+        })
+        .await;
+    }
+}
+
+/// What a connection on the Unix socket speaks.
+enum Spoken {
+    Http,
+    Frames,
+}
+
+/// The fourth byte of a frame is the highest of its length, which is at most 16 MiB; no method of HTTP has such a byte.
+const FRAME_FOURTH_MAX: u8 = 1;
+
+/// Looks at the first four bytes, which stay where they are.
+async fn first_word(stream: &UnixStream) -> io::Result<Spoken> {
+    let mut word = [0; 4];
+    stream
+        .async_io(Interest::READABLE, || {
+            let (count, _) = rustix::net::recv(stream, &mut word, RecvFlags::PEEK)?;
+            match count {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                4 => Ok(()),
+                // The next bytes will wake us.
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            }
+        })
+        .await?;
+    Ok(match word[3] <= FRAME_FOURTH_MAX {
+        true => Spoken::Frames,
+        false => Spoken::Http,
+    })
 }
 
 /// Who is at the other end of the Unix socket.

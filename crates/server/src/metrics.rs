@@ -2,11 +2,12 @@
 //! A function's counters are found once, when it is served: counting looks nothing up and takes no lock.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use model::{ErrorType, FunctionId, Outcome};
+use prometheus::core::Metric;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -256,7 +257,69 @@ impl Seen {
     }
 }
 
+/// What became of one function's invocations since the start.
+pub(crate) struct Measured {
+    /// How many, by outcome.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    pub cold_starts: u64,
+    /// Time in the worker.
+    pub handler: Spread,
+}
+
+/// A histogram as it stands: upper bounds in seconds, each with how many lie at or below it, and how many there are.
+pub(crate) struct Spread {
+    bounds: Vec<(f64, u64)>,
+    all: u64,
+}
+
+impl Spread {
+    fn of(histogram: &Histogram) -> Spread {
+        let seen = histogram.metric();
+        let seen = seen.get_histogram();
+        let bounds = seen.get_bucket().iter();
+        Spread {
+            bounds: bounds
+                .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
+                .collect(),
+            all: seen.get_sample_count(),
+        }
+    }
+
+    /// The value below which this share of all lies, in seconds: estimated within its bucket as Prometheus does.
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
+        if self.all == 0 {
+            return None;
+        }
+        // Counts are far below what a float holds exactly.
+        #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+        let float = |count: u64| count as f64;
+        let rank = share * float(self.all);
+        let (mut below, mut low) = (0, 0.0);
+        for &(high, count) in &self.bounds {
+            if float(count) >= rank && count > below {
+                let part = (rank - float(below)) / float(count - below);
+                return Some(low + (high - low) * part.clamp(0.0, 1.0));
+            }
+            (below, low) = (count, high);
+        }
+        Some(low)
+    }
+}
+
 impl FunctionMetrics {
+    /// What was counted until now.
+    pub(crate) fn measured(&self) -> Measured {
+        let failed = ErrorType::ALL.iter().zip(&self.failed);
+        let failed = failed.filter_map(|(kind, count)| Some((kind.as_str(), count.get()?.get())));
+        let mut outcomes = BTreeMap::from([(Outcome::Ok.as_str(), self.ok.get())]);
+        outcomes.extend(failed);
+        Measured {
+            outcomes,
+            cold_starts: self.cold_starts.get(),
+            handler: Spread::of(&self.handler),
+        }
+    }
+
     /// An invocation was offered to a developer, who accepted it or left it to the deployed code.
     pub(crate) fn offered(&self, is_accepted: bool) {
         let [accepted, free] = &self.offers;
@@ -339,5 +402,25 @@ impl Families {
             .register(Box::new(family.clone()))
             .expect(Self::VALID);
         family
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_lies_in_the_bucket_of_its_rank() {
+        let spread = |bounds: &[(f64, u64)], all| Spread {
+            bounds: bounds.to_vec(),
+            all,
+        };
+        assert_eq!(spread(&[(1.0, 0)], 0).quantile(0.5), None);
+        let even = spread(&[(1.0, 10), (2.0, 10), (4.0, 20)], 20);
+        assert_eq!(even.quantile(0.25), Some(0.5));
+        assert_eq!(even.quantile(0.5), Some(1.0));
+        assert_eq!(even.quantile(0.75), Some(3.0));
+        let beyond = spread(&[(1.0, 0), (2.0, 1)], 10);
+        assert_eq!(beyond.quantile(0.99), Some(2.0));
     }
 }

@@ -11,6 +11,8 @@ use workers::Inspect;
 pub struct Options {
     /// Addresses to listen on; port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
+    /// Where frames of the BunBase profile are spoken over TCP, if anywhere; port 0 takes a free one.
+    pub frames_listen: Option<SocketAddr>,
     /// Where a port is taken, the next free one is used.
     pub next_free_port: bool,
     /// Everything that survives a restart lies here; created if need be.
@@ -42,6 +44,7 @@ impl Options {
     pub fn new(data_dir: PathBuf, program: PathBuf) -> Options {
         Options {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
+            frames_listen: None,
             next_free_port: false,
             data_dir,
             socket: None,
@@ -126,7 +129,7 @@ impl StartError {
     pub fn hint(&self) -> Option<String> {
         match self {
             StartError::PortTaken { .. } => Some(
-                "stop the other program, or choose another address with `--listen 127.0.0.1:PORT`"
+                "stop the other program, or choose another address with `--listen 127.0.0.1:PORT`, or `--frames-listen` for frames"
                     .into(),
             ),
             StartError::Listen { .. } => Some("choose another address with `--listen`".into()),

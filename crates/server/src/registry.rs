@@ -2,13 +2,15 @@
 //! Knows paths and routes; what stands in the store is brought here by `deploys`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use arc_swap::ArcSwap;
 use http::Method;
 use model::{ErrorType, Failure, FunctionId, Name, Params, Route, RouteError, RouteTable, nearest};
+use store::Function;
+use workers::Counts;
 
 use crate::serving::{self, Serving};
 
@@ -45,6 +47,8 @@ pub(crate) enum Found {
 /// The table that holds now.
 pub(crate) struct Registry {
     table: ArcSwap<Table>,
+    /// Functions that came through the BunBase profile.
+    registered: ArcSwap<HashSet<FunctionId>>,
 }
 
 /// Everything below is a function's path.
@@ -54,6 +58,44 @@ impl Registry {
     pub(crate) fn new(home: Name) -> Registry {
         Registry {
             table: ArcSwap::from_pointee(Table::new(home, BTreeMap::new())),
+            registered: ArcSwap::default(),
+        }
+    }
+
+    /// These functions came through the BunBase profile.
+    pub(crate) fn registered(&self, ids: impl IntoIterator<Item = FunctionId>) {
+        let mut all = HashSet::clone(&self.registered.load());
+        all.extend(ids);
+        self.registered.store(Arc::new(all));
+    }
+
+    /// A function of this name may come from anywhere again.
+    pub(crate) fn unregister(&self, id: &FunctionId) {
+        let mut all = HashSet::clone(&self.registered.load());
+        all.remove(id);
+        self.registered.store(Arc::new(all));
+    }
+
+    /// Whether a function of the home project came through the BunBase profile.
+    pub(crate) fn is_registered(&self, name: &str) -> bool {
+        let registered = self.registered.load();
+        if registered.is_empty() {
+            return false;
+        }
+        let Ok(name) = name.parse() else {
+            return false;
+        };
+        let project = self.table.load().home.clone();
+        registered.contains(&FunctionId { project, name })
+    }
+
+    /// A function of the home project that is served under this name.
+    pub(crate) fn at_home(&self, name: &str) -> Option<Arc<Serving>> {
+        let table = self.table.load();
+        let functions = table.projects.get(table.home.as_str())?;
+        match functions.get(name)? {
+            (_, State::Deployed(serving)) => Some(serving.clone()),
+            (_, State::NotDeployed | State::Disabled) => None,
         }
     }
 
@@ -143,6 +185,26 @@ impl Table {
         match self.state(id) {
             Some(state) => served(id, state),
             None => Err(self.not_found(id.project.as_str(), id.name.as_str())),
+        }
+    }
+
+    /// How far a function has come, as people say it.
+    pub(crate) fn lifecycle(&self, function: &Function) -> &'static str {
+        if function.current.is_none() {
+            return if function.is_built {
+                "BUILT"
+            } else {
+                "REGISTERED"
+            };
+        }
+        let Some(State::Deployed(serving)) = self.state(&function.id) else {
+            return "DEPLOYED";
+        };
+        match serving.counts() {
+            Counts { busy: 1.., .. } => "BUSY",
+            Counts { idle: 1.., .. } => "IDLE",
+            Counts { warm: 1.., .. } => "WARM",
+            _ => "DEPLOYED",
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Function {
     pub created_at: Timestamp,
     /// When anything about it changed last.
     pub updated_at: Timestamp,
+    /// Whether it has a version at all.
+    pub is_built: bool,
 }
 
 /// All that is needed to serve a function.
@@ -119,7 +121,8 @@ impl Store {
 }
 
 const SELECT: &str = "SELECT f.key, f.project, f.name, f.enabled, a.version, a.pointed_at, \
-    f.created_at, f.updated_at \
+    f.created_at, f.updated_at, \
+    EXISTS (SELECT 1 FROM versions v WHERE v.function = f.key) \
     FROM functions f LEFT JOIN aliases a ON a.function = f.key AND a.name = 'current' ";
 
 fn function_of(row: &SqliteRow) -> Result<Function, Trip> {
@@ -136,6 +139,7 @@ fn function_of(row: &SqliteRow) -> Result<Function, Trip> {
         deployed_at: row.try_get::<Option<i64>, _>(5)?.map(Timestamp),
         created_at: Timestamp(row.try_get(6)?),
         updated_at: Timestamp(row.try_get(7)?),
+        is_built: row.try_get(8)?,
     })
 }
 
@@ -144,7 +148,11 @@ pub(crate) fn parsed<T: std::str::FromStr>(text: &str, expected: &'static str) -
     text.parse().map_err(|_| Trip::unreadable(text, expected))
 }
 
-async fn create(conn: &mut SqliteConnection, id: FunctionId, now: Timestamp) -> Result<bool, Trip> {
+pub(crate) async fn create(
+    conn: &mut SqliteConnection,
+    id: FunctionId,
+    now: Timestamp,
+) -> Result<bool, Trip> {
     let inserted = query(
         "INSERT INTO functions (project, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?3) \
          ON CONFLICT DO NOTHING",
@@ -242,6 +250,8 @@ async fn delete(conn: &mut SqliteConnection, id: FunctionId) -> Result<Vec<Diges
         "DELETE FROM alias_history WHERE function = ?",
         "DELETE FROM env_overrides WHERE function = ?",
         "DELETE FROM sources WHERE function = ?",
+        "DELETE FROM labels WHERE function = ?",
+        "DELETE FROM registrations WHERE function = ?",
         "DELETE FROM versions WHERE function = ?",
         "DELETE FROM functions WHERE key = ?",
     ] {

@@ -1,4 +1,4 @@
-//! What survives a restart: functions, versions, aliases, tokens, invocations and logs.
+//! What survives a restart: functions, versions, aliases, labels, tokens, invocations and logs.
 //! The only SQL. Knows neither HTTP nor what runs a function, and no row type leaves it.
 
 mod aliases;
@@ -8,6 +8,7 @@ mod error;
 mod fault;
 mod folder;
 mod functions;
+mod labels;
 mod meta;
 mod records;
 mod retention;
@@ -24,6 +25,7 @@ pub use crate::{
     error::{Cause, OpenError, StorageError, StoreError, Trouble, Warning},
     folder::DataFolder,
     functions::{CurrentFunction, Function},
+    labels::{Label, Registration},
     records::{
         InvocationFilter, Invocations, LogCursor, LogFilter, LogFollower, ROWS_MAX, RecordSink,
         RecordingDraft, Sampler, Sampling, StoredLine,

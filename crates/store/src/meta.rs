@@ -41,6 +41,11 @@ const SCHEMA: Schema = Schema(&[
         "sources",
         include_str!("../migrations/meta/0007_service.sql"),
     ),
+    (
+        8,
+        "labels",
+        include_str!("../migrations/meta/0008_labels.sql"),
+    ),
 ]);
 
 /// Writes that may wait for the writer; whoever comes after them waits for room.

@@ -7,7 +7,7 @@ use crate::{Store, StoreError, fault::Trip, functions::key_of, versions::number_
 
 impl Store {
     /// Forgets versions of the function but for the newest `keep`, those that an alias names or named just before,
-    /// and those in `running`. Returns what went. A number is never given twice.
+    /// those with a label, and those in `running`. Returns what went. A number is never given twice.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`].
@@ -31,6 +31,15 @@ const TRIM_HISTORY: &str = "DELETE FROM alias_history WHERE function = ?1 AND se
      (SELECT newer.seq FROM alias_history newer \
       WHERE newer.function = ?1 AND newer.name = alias_history.name ORDER BY newer.seq DESC LIMIT 1 OFFSET 1)";
 
+/// Where versions are named that therefore stay.
+const NAMED: [(&str, &str); 5] = [
+    ("aliases", "version"),
+    ("aliases", "second"),
+    ("alias_history", "version"),
+    ("alias_history", "second"),
+    ("labels", "version"),
+];
+
 async fn prune(
     conn: &mut SqliteConnection,
     id: FunctionId,
@@ -47,14 +56,12 @@ async fn prune(
         .push(" ORDER BY number DESC LIMIT 1 OFFSET ")
         .push_bind(keep.max(1))
         .push(")");
-    for named in ["aliases", "alias_history"] {
-        for column in ["version", "second"] {
-            sql.push(format!(
-                " AND NOT EXISTS (SELECT 1 FROM {named} named WHERE named.{column} = versions.number AND named.function = "
-            ))
-            .push_bind(key)
-            .push(")");
-        }
+    for (named, column) in NAMED {
+        sql.push(format!(
+            " AND NOT EXISTS (SELECT 1 FROM {named} named WHERE named.{column} = versions.number AND named.function = "
+        ))
+        .push_bind(key)
+        .push(")");
     }
     for number in running {
         sql.push(" AND number <> ").push_bind(number.0);

@@ -38,6 +38,9 @@ pub struct Dev {
     /// Where to listen; may be given more than once [default: 127.0.0.1:9001, or the next free port]
     #[arg(long, value_name = "ADDR", env = "BUNGEE_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = listen)]
     listen: Vec<SocketAddr>,
+    /// Also speak frames over TCP there, as BunBase's clients do; the Unix socket in DIR/.bungee speaks them always
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    frames_listen: Option<SocketAddr>,
     /// Let debuggers attach to Bun and Node workers: a port for each function, from this one on [default: 9229, or the next free port]
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
     inspect: Option<Option<u16>>,
@@ -71,6 +74,7 @@ impl Dev {
         let options = Options {
             dir: self.dir.clone(),
             listen: listen.clone(),
+            frames_listen: self.frames_listen,
             next_free_port: !is_explicit,
             grace: GRACE,
             limits: serve::limits(&self.limited)?,

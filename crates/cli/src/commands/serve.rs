@@ -25,6 +25,9 @@ pub struct Serve {
     /// Where to listen; may be given more than once [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR", env = "BUNGEE_LISTEN", hide_env_values = true, value_delimiter = ',', value_parser = listen)]
     listen: Vec<SocketAddr>,
+    /// Also speak frames over TCP there, as BunBase's clients do; the Unix socket speaks them always
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    frames_listen: Option<SocketAddr>,
     /// Where everything is kept [default: the user's state folder, /var/lib/bungee for root]
     #[arg(
         long,
@@ -61,6 +64,8 @@ pub struct Serve {
 #[derive(Serialize)]
 struct Ready<'a> {
     addresses: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<SocketAddr>,
     socket: &'a std::path::Path,
     data_dir: &'a std::path::Path,
 }
@@ -85,6 +90,7 @@ impl Serve {
             .unwrap_or_else(Name::default_project);
         let options = Options {
             listen: listen_or_default(self.listen)?,
+            frames_listen: self.frames_listen,
             next_free_port: false,
             data_dir: data_dir.clone(),
             socket: self.socket,
@@ -213,11 +219,15 @@ fn announce(door: &Door, server: &Server, data_dir: &std::path::Path) -> Result<
     for address in &addresses {
         door.printer.note(&format!("listening on {address}"));
     }
+    if let Some(address) = server.frames_at() {
+        door.printer.note(&format!("frames at {address}"));
+    }
     door.printer
         .note(&format!("data in {}", data_dir.display()));
     if door.printer.json {
         door.printer.json(&Ready {
             addresses,
+            frames: server.frames_at(),
             socket: server.socket(),
             data_dir,
         })?;

@@ -22,6 +22,7 @@ mod tests {
             aliases, bundles, env as overrides, functions, invocations, invoke, replay, server,
             tokens, versions,
         },
+        bunbase::paths,
         errors, health,
     };
 
@@ -41,6 +42,7 @@ mod tests {
             invoke::invoke, replay::replay, replay::show, replay::export, replay::find,
             invocations::logs, invocations::list,
             tokens::list, tokens::create, tokens::delete,
+            paths::register, paths::deploy, paths::logs,
         ),
         components(schemas(errors::Envelope)),
         modifiers(&Token, &Failures),
@@ -62,7 +64,7 @@ mod tests {
         }
     }
 
-    /// Every operation fails in the same shape.
+    /// Every operation fails in the same shape, but for those of a profile, which say their own.
     struct Failures;
 
     impl Modify for Failures {
@@ -92,7 +94,9 @@ mod tests {
 
     fn fails_with(operation: &mut Operation, failure: openapi::Response) {
         let responses: &mut BTreeMap<_, _> = &mut operation.responses.responses;
-        responses.insert("default".into(), failure.into());
+        responses
+            .entry("default".into())
+            .or_insert_with(|| failure.into());
     }
 
     #[test]

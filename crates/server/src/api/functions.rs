@@ -250,7 +250,7 @@ fn summary(table: &Table, current: &CurrentFunction, counts: Counts) -> Summary 
             .and_then(|patch| patch.routes.clone())
             .unwrap_or_default(),
         deployed_at: function.deployed_at,
-        lifecycle: lifecycle(function.current, counts),
+        lifecycle: table.lifecycle(function),
         workers: WorkerCounts {
             starting,
             warm,
@@ -259,17 +259,6 @@ fn summary(table: &Table, current: &CurrentFunction, counts: Counts) -> Summary 
             retiring,
         },
         url: table.url(&function.id),
-    }
-}
-
-/// How far a function has come. A function comes into being with its first version, so it is built at least.
-fn lifecycle(current: Option<VersionNumber>, counts: Counts) -> &'static str {
-    match counts {
-        _ if current.is_none() => "BUILT",
-        Counts { busy: 1.., .. } => "BUSY",
-        Counts { idle: 1.., .. } => "IDLE",
-        Counts { warm: 1.., .. } => "WARM",
-        _ => "DEPLOYED",
     }
 }
 

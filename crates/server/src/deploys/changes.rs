@@ -148,6 +148,7 @@ impl Deploys {
         let served = serve::pools(self.registry.table().state(id));
         self.registry.remove(id);
         self.codes.forget(id);
+        self.registry.unregister(id);
         self.channel
             .revoke(|function| function == id, "the function was deleted");
         for deployed in served.into_values() {

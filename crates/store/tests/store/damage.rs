@@ -162,7 +162,7 @@ async fn damage_that_is_met_later_sets_aside_while_work_goes_on() {
 
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
-    for (name, newest) in [("meta.db", 7), ("records.db", 4)] {
+    for (name, newest) in [("meta.db", 8), ("records.db", 4)] {
         let world = World::new();
         world.open().await.close().await.unwrap();
         let url = format!("sqlite://{}", world.file(name).display());

@@ -4,6 +4,7 @@
 
 mod damage;
 mod folder;
+mod labels;
 mod logs;
 mod records;
 mod retention;

@@ -33,6 +33,9 @@ const SETTLE_WAIT: Duration = Duration::from_secs(10);
 #[derive(Serialize)]
 struct Ready {
     addresses: Vec<String>,
+    /// Where frames are spoken over TCP, if anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<SocketAddr>,
     functions: Vec<ReadyFunction>,
     /// Where it is attached, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,16 +148,7 @@ impl<'a> Terminal<'a> {
         sources: &mut Sources,
     ) -> Result<(), Stop> {
         let addresses = dev.server().addresses();
-        if let (Some(asked), Some(got)) = (asked.first(), addresses.first())
-            && asked.port() != 0
-            && asked != got
-        {
-            self.note(&format!(
-                "port {} is taken; listening on {} instead",
-                asked.port(),
-                got.port()
-            ));
-        }
+        self.elsewhere(asked, addresses);
         while let Ok(event) = sources.events.try_recv() {
             self.event(event);
         }
@@ -178,6 +172,9 @@ impl<'a> Terminal<'a> {
                 name: function.name.clone(),
             });
         }
+        if let Some(address) = dev.server().frames_at() {
+            self.note(&format!("frames at {address}"));
+        }
         self.settle(sources).await;
         if self.standing.is_over() {
             return Ok(());
@@ -199,12 +196,27 @@ impl<'a> Terminal<'a> {
             });
             self.door.printer.json(&Ready {
                 addresses: addresses.iter().map(|at| format!("http://{at}")).collect(),
+                frames: dev.server().frames_at(),
                 functions: functions.collect(),
                 remote: self.remote.is_some().then(|| self.place.clone()),
                 claims: self.standing.claims().to_vec(),
             })?;
         }
         Ok(())
+    }
+
+    /// Says so if the port that was asked for is taken.
+    fn elsewhere(&self, asked: &[SocketAddr], addresses: &[SocketAddr]) {
+        if let (Some(asked), Some(got)) = (asked.first(), addresses.first())
+            && asked.port() != 0
+            && asked != got
+        {
+            self.note(&format!(
+                "port {} is taken; listening on {} instead",
+                asked.port(),
+                got.port()
+            ));
+        }
     }
 
     /// What stands behind the folder in the line that ends the welcome.

@@ -1,0 +1,3 @@
+module bungee.dev/sdks/go
+
+go 1.21
