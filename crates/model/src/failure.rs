@@ -95,6 +95,9 @@ pub struct HandlerFault {
     /// Its stack, pointing at the sources that were written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
+    /// The JSON exactly as a client of the Lambda Runtime API posted it; 256 KiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Box<str>>,
 }
 
 /// A failure on its way to whoever asked.

@@ -167,6 +167,7 @@ mod tests {
             error_type: "TypeError".into(),
             message: "x is not a function".into(),
             stack: Some("at handler (src/hello.ts:3:5)".into()),
+            reported: None,
         };
         let failure = Failure::new(ErrorType::HandlerError, "TypeError: x is not a function");
         let body = response(&failure.fault(fault), None).into_body();

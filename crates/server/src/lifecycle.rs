@@ -86,6 +86,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         program: options.program.clone(),
         bun: programs.bun.clone(),
         node: programs.node.clone(),
+        python: programs.python.clone(),
         debuggers: doors.debuggers.clone(),
         logs: logs.clone(),
     })
@@ -138,6 +139,7 @@ impl Programs {
         Programs {
             bun: workers::find_program("bun", &options.path),
             node: workers::find_program("node", &options.path),
+            python: workers::find_program("python3", &options.path),
         }
     }
 }

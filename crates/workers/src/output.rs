@@ -91,16 +91,16 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader; `say` gets the worker's first word.
+    /// A reader; `say` gets the worker's first word, if that comes this way.
     pub fn new(
         house: &Arc<House>,
         worker: &Arc<Worker>,
-        say: oneshot::Sender<Result<(), HandlerFault>>,
+        say: Option<oneshot::Sender<Result<(), HandlerFault>>>,
     ) -> Reader {
         Reader {
             house: house.clone(),
             worker: worker.clone(),
-            say: Some(say),
+            say,
             control: Vec::new(),
             raw: [Vec::new(), Vec::new()],
             written: HashMap::new(),

@@ -13,6 +13,7 @@ use crate::{
     exchange::Conn,
     house::House,
     inspect::{Debuggers, is_debuggable, with_inspector},
+    opt,
     pool::Shared,
     process::{self, Door, FirstWord, Plan, Role, Started},
     runtime::{self, Load},
@@ -29,9 +30,8 @@ pub async fn start(shared: &Arc<Shared>, index: u32) -> Result<Arc<Worker>, Fail
     let (house, version) = (&shared.house, &shared.version);
     let worker = match version.settings.runtime {
         Runtime::Isolate => start_isolate(house, version).await?,
-        Runtime::Bun | Runtime::Node | Runtime::Python | Runtime::Provided => {
-            start_process(house, version).await?
-        }
+        Runtime::Bun | Runtime::Node => start_process(house, version).await?,
+        Runtime::Python | Runtime::Provided => start_client(house, version).await?,
     };
     worker.index.set(index).ok();
     Ok(worker)
@@ -46,7 +46,11 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
         return start_inspected(house, version, &entry, debuggers).await;
     }
     let command = || runtime::command(&house.options, version);
-    let spare = spare::take(house, version, &command()?, Load::of(version, &entry), role);
+    let spare = match version.opt {
+        None => spare::take(house, version, &command()?, Load::of(version, &entry), role),
+        // A spare has been started already, and sees the `/opt` of everybody.
+        Some(_) => None,
+    };
     house.spare_starts.count(spare.is_some());
     let Started { worker, first_word } = match spare {
         Some(started) => started,
@@ -58,14 +62,63 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
                 door: Door::Listens,
             };
             let started = process::start(house, plan).await;
-            started.map_err(|error| cannot_start(&error))?
+            started.map_err(|error| not_started(version, &error))?
         }
     };
     worker.version.set(version.clone()).ok();
     let ready = wait_ready(house, &worker, first_word).await;
-    spare::refill(house, &command()?, role);
+    if version.opt.is_none() {
+        spare::refill(house, &command()?, role);
+    }
     ready.map_err(|failure| remapped(failure, version))?;
     Ok(worker)
+}
+
+/// Starts a worker that calls the Runtime API; it is ready when it asks for its first invocation.
+async fn start_client(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<Worker>, Failure> {
+    let entry = version.dir.join(&version.entry).display().to_string();
+    let plan = Plan {
+        command: runtime::command(&house.options, version)?,
+        role: Role::of(version),
+        load: Some(Load::of(version, &entry)),
+        door: Door::Calls,
+    };
+    let started = process::start(house, plan).await;
+    let Started { worker, first_word } = started.map_err(|error| not_started(version, &error))?;
+    worker.version.set(version.clone()).ok();
+    let ready = wait_ready(house, &worker, first_word).await;
+    ready.map_err(|failure| remapped(failure, version))?;
+    Ok(worker)
+}
+
+/// A process that the system does not start: its layers cannot be shown, or the user's own program is none.
+fn not_started(version: &Version, error: &io::Error) -> Failure {
+    if version.opt.is_some()
+        && let Some(failure) = opt::refused(error)
+    {
+        return failure;
+    }
+    let entry = &version.entry;
+    let (message, hint) = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        _ if version.settings.runtime != Runtime::Provided => return cannot_start(error),
+        Some(rustix::io::Errno::ACCESS) => (
+            format!("`{entry}` is not executable"),
+            format!("run `chmod +x {entry}`, then deploy it again"),
+        ),
+        Some(rustix::io::Errno::NOEXEC) => (
+            format!(
+                "`{entry}` is no program for this machine ({}): neither an executable of it, nor a script that begins with `#!`",
+                std::env::consts::ARCH
+            ),
+            "build it for this architecture, then deploy it again".to_owned(),
+        ),
+        Some(rustix::io::Errno::NOENT) => (
+            format!("`{entry}` cannot be started: it, or the interpreter that it names, is not there"),
+            "look at the first line of a script; link a program statically, or against what is installed here".to_owned(),
+        ),
+        _ => return cannot_start(error),
+    };
+    Failure::new(ErrorType::InitError, message).hint(hint)
 }
 
 /// Starts a worker that debuggers can attach to.
@@ -100,7 +153,8 @@ async fn start_inspected(
 /// Boots spare workers for a version that is about to be served.
 pub fn prepare_spares(house: &Arc<House>, version: &Version) {
     let is_inspected = house.options.debuggers.is_some();
-    if version.settings.runtime == Runtime::Isolate || is_inspected {
+    let has_spares = matches!(version.settings.runtime, Runtime::Bun | Runtime::Node);
+    if !has_spares || is_inspected || version.opt.is_some() {
         return;
     }
     if let Ok(command) = runtime::command(&house.options, version) {
