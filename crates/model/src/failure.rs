@@ -100,6 +100,18 @@ pub struct HandlerFault {
     pub reported: Option<Box<str>>,
 }
 
+impl HandlerFault {
+    /// The same without what only clients of the Lambda API are told.
+    pub fn without_report(&self) -> HandlerFault {
+        HandlerFault {
+            error_type: self.error_type.clone(),
+            message: self.message.clone(),
+            stack: self.stack.clone(),
+            reported: None,
+        }
+    }
+}
+
 /// A failure on its way to whoever asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error_type}: {message}")]

@@ -25,6 +25,9 @@ pub const STDERR: usize = 1;
 /// Longest line; a longer one is cut there. Raw output goes on as the next line.
 const LINE_MAX: usize = 256 << 10;
 
+/// What is kept of the last line before a worker was ready.
+const LAST_WORDS_MAX: usize = 1024;
+
 /// Longest control line: a log line of the maximum, escaped as JSON.
 const CONTROL_MAX: usize = 8 * LINE_MAX;
 
@@ -204,8 +207,25 @@ impl Reader {
             let heap = node_heap(self.worker.memory);
             self.worker.cause.set(Cause::HeapFull(heap)).ok();
         }
+        if level == Level::Warn && self.worker.api.is_some() && !text.trim().is_empty() {
+            self.keep_last_words(&text);
+        }
         let id = self.alone();
         self.log(id, Said::new(level, text));
+    }
+
+    /// What a process that does not get ready said last is mostly why.
+    fn keep_last_words(&self, text: &str) {
+        if !self
+            .worker
+            .was_used
+            .load(std::sync::atomic::Ordering::SeqCst)
+            && let Ok(mut last) = self.worker.last_words.lock()
+        {
+            *last = text[..text.floor_char_boundary(LAST_WORDS_MAX)]
+                .trim()
+                .to_owned();
+        }
     }
 
     /// The one invocation in flight, or the one that was until a moment ago.

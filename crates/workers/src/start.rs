@@ -379,7 +379,10 @@ pub async fn wait_ready(
         Ok(Err(_)) => Err(died_at_init(worker).await),
         Err(_) => {
             worker.kill(Cause::Silent(limit));
-            Err(silent(limit))
+            Err(match &worker.api {
+                Some(_) => never_asked(limit),
+                None => silent(limit),
+            })
         }
     }
 }
@@ -441,10 +444,34 @@ async fn died_at_init(worker: &Arc<Worker>) -> Failure {
         .exit
         .get()
         .map_or("ended".into(), |exit| ended_how(*exit));
+    if worker.api.is_some() {
+        return ended_early(worker, &how);
+    }
     Failure::new(
         ErrorType::InitError,
         format!("the worker {how} while its module loaded"),
     )
+}
+
+/// A process that runs, and does not ask the Runtime API for anything.
+fn never_asked(limit: model::TimeSpan) -> Failure {
+    let message =
+        format!("the worker did not ask for its first invocation within {limit}, the limit `init`");
+    Failure::new(ErrorType::InitError, message)
+        .hint("a runtime client asks at http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next")
+}
+
+/// A process that ended before it asked the Runtime API for anything.
+fn ended_early(worker: &Worker, how: &str) -> Failure {
+    let said = worker.last_words.lock();
+    let said = said.map_or_else(|_| String::new(), |said| said.clone());
+    let said = match said.as_str() {
+        "" => String::new(),
+        said => format!(": {said}"),
+    };
+    let message = format!("the worker {how} before it asked for its first invocation{said}");
+    Failure::new(ErrorType::InitError, message)
+        .hint("its other lines are in `bungee logs`; a program of your own asks for invocations at http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next")
 }
 
 /// A process that could not be started at all.

@@ -86,6 +86,8 @@ pub struct Worker {
     pub cause: OnceLock<Cause>,
     /// The error that nobody caught and that ends it.
     pub fatal: OnceLock<HandlerFault>,
+    /// The last line of its standard error before it was ready, for a worker that calls the Runtime API.
+    pub last_words: Mutex<String>,
     /// How the process ended, once it is reaped.
     pub exit: OnceLock<ExitStatus>,
     /// Cancelled once `exit` is set and everything it wrote has been read.
@@ -273,6 +275,7 @@ impl Worker {
             overdue: OnceLock::new(),
             cause: OnceLock::new(),
             fatal: OnceLock::new(),
+            last_words: Mutex::default(),
             exit: OnceLock::new(),
             gone: CancellationToken::new(),
             drain: birth.drain,
