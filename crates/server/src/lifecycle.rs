@@ -73,10 +73,8 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     }
     let access = access(&options, &store, &data_dir).await?;
     let doors = Doors::open(&options, &data_dir).await?;
-    let (files, file_writer) = options
-        .log_jsonl
-        .then(|| jsonl::line_files(data_dir.join("logs"), &limits))
-        .unzip();
+    let files = || jsonl::line_files(data_dir.join("logs"), &limits);
+    let (files, file_writer) = options.log_jsonl.then(files).unzip();
     let logs = Arc::new(LogHub::new(store.records(), files));
     let programs = Programs::find(&options);
     let workers = Workers::start(workers::Options {
