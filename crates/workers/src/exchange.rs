@@ -314,11 +314,18 @@ pub(crate) async fn broken(exchange: &mut Exchange, id: InvocationId) -> Failure
     }
     let worker = lease.worker();
     let said = worker.0.api.as_ref().and_then(|api| api.why_broken(id));
-    if let Some(failure) = said {
-        exchange.abandon();
-        return failure;
-    }
-    let failure = worker.0.why_lost(id).await;
+    let failure = match said {
+        Some(fault) if fault.reported.is_some() => handler_error(fault),
+        Some(fault) => {
+            // Nobody says why: mostly because the process is dead, or about to be seen so.
+            let failure = worker.0.why_lost(id).await;
+            match worker.0.exit.get() {
+                Some(_) => failure,
+                None => handler_error(fault),
+            }
+        }
+        None => worker.0.why_lost(id).await,
+    };
     if worker.0.is_isolate() {
         worker.0.kill(Cause::Disconnected);
     }

@@ -207,6 +207,11 @@ impl Reader {
             let heap = node_heap(self.worker.memory);
             self.worker.cause.set(Cause::HeapFull(heap)).ok();
         }
+        // AWS's clients write a record of several lines with these between them.
+        let text = match self.worker.api {
+            Some(_) if text.contains('\r') => text.replace('\r', "\n"),
+            _ => text,
+        };
         if level == Level::Warn && self.worker.api.is_some() && !text.trim().is_empty() {
             self.keep_last_words(&text);
         }

@@ -14,7 +14,7 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use model::{Failure, HandlerFault, InvocationId};
+use model::{HandlerFault, InvocationId};
 use tokio::{
     net::{TcpListener, TcpStream, UnixStream},
     sync::{Notify, oneshot},
@@ -31,6 +31,7 @@ use crate::{house::House, version::Version, worker::Worker};
 mod answer;
 mod calls;
 mod delivery;
+mod extension;
 mod fault;
 mod machine;
 mod peer;
@@ -98,7 +99,7 @@ struct State {
     /// Who waits for the answer of what.
     callers: HashMap<InvocationId, oneshot::Sender<Answered>>,
     /// Why an answer that had begun broke off.
-    broken: VecDeque<(InvocationId, Failure)>,
+    broken: VecDeque<(InvocationId, HandlerFault)>,
 }
 
 impl Api {
@@ -172,18 +173,18 @@ impl Api {
     }
 
     /// Why the answer of this invocation broke off, if its runtime said so.
-    pub fn why_broken(&self, id: InvocationId) -> Option<Failure> {
+    pub fn why_broken(&self, id: InvocationId) -> Option<HandlerFault> {
         let mut state = self.lock();
         let place = state.broken.iter().position(|(broken, _)| *broken == id)?;
-        state.broken.remove(place).map(|(_, failure)| failure)
+        state.broken.remove(place).map(|(_, fault)| fault)
     }
 
-    fn keep_broken(&self, id: InvocationId, failure: Failure) {
+    fn keep_broken(&self, id: InvocationId, fault: HandlerFault) {
         let mut state = self.lock();
         if state.broken.len() >= BROKEN_MAX {
             state.broken.pop_front();
         }
-        state.broken.push_back((id, failure));
+        state.broken.push_back((id, fault));
     }
 
     async fn until(&self, is_so: impl Fn(&State) -> bool) -> bool {

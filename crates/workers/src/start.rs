@@ -1,6 +1,11 @@
 //! From nothing to a worker that is ready: the process, its first word, and for an isolate compile and load.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header::HOST};
@@ -77,6 +82,9 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
 /// Starts a worker that calls the Runtime API; it is ready when it asks for its first invocation.
 async fn start_client(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<Worker>, Failure> {
     let entry = version.dir.join(&version.entry).display().to_string();
+    if version.settings.runtime == Runtime::Provided && !is_program(Path::new(&entry)) {
+        return Err(no_program(&version.entry));
+    }
     let plan = Plan {
         command: runtime::command(&house.options, version)?,
         role: Role::of(version),
@@ -89,6 +97,39 @@ async fn start_client(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<
     let ready = wait_ready(house, &worker, first_word).await;
     ready.map_err(|failure| remapped(failure, version))?;
     Ok(worker)
+}
+
+/// Whether the system would start this file by itself; a shell would try any text.
+fn is_program(file: &Path) -> bool {
+    let (Some(found), Some(ours)) = (beginning(file), beginning(Path::new("/proc/self/exe")))
+    else {
+        // What cannot be read fails when it is started, and says why.
+        return true;
+    };
+    // An ELF file names its machine in the bytes 18 and 19 (elf(5)).
+    found.starts_with(b"#!") || (found.starts_with(b"\x7fELF") && found[18..] == ours[18..])
+}
+
+fn beginning(file: &Path) -> Option<[u8; 20]> {
+    let mut bytes = [0; 20];
+    let mut file = fs::File::open(file).ok()?;
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]).ok()? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Some(bytes)
+}
+
+fn no_program(entry: &str) -> Failure {
+    let message = format!(
+        "`{entry}` is no program for this machine ({}): neither an executable of it, nor a script that begins with `#!`",
+        std::env::consts::ARCH
+    );
+    Failure::new(ErrorType::InitError, message)
+        .hint("build it for this architecture, then deploy it again")
 }
 
 /// A process that the system does not start: its layers cannot be shown, or the user's own program is none.
@@ -104,13 +145,6 @@ fn not_started(version: &Version, error: &io::Error) -> Failure {
         Some(rustix::io::Errno::ACCESS) => (
             format!("`{entry}` is not executable"),
             format!("run `chmod +x {entry}`, then deploy it again"),
-        ),
-        Some(rustix::io::Errno::NOEXEC) => (
-            format!(
-                "`{entry}` is no program for this machine ({}): neither an executable of it, nor a script that begins with `#!`",
-                std::env::consts::ARCH
-            ),
-            "build it for this architecture, then deploy it again".to_owned(),
         ),
         Some(rustix::io::Errno::NOENT) => (
             format!("`{entry}` cannot be started: it, or the interpreter that it names, is not there"),

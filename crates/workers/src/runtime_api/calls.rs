@@ -9,7 +9,7 @@ use http::{
 };
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use model::InvocationId;
+use model::{HandlerFault, InvocationId};
 use tokio::sync::oneshot;
 
 use super::{
@@ -78,11 +78,7 @@ impl Api {
             Call::Response(id) => self.response(id, &parts.headers, body).await,
             Call::Error(id) => self.error(id, &parts.headers, body).await,
             Call::InitError => self.init_error(&parts.headers, body).await,
-            Call::Extension => Ok(refused(
-                StatusCode::NOT_FOUND,
-                "Extension.NotSupported",
-                "extensions do not run here: there is no Extensions, Telemetry or Logs API",
-            )),
+            Call::Extension => self.extension(&parts.method, parts.uri.path(), body).await,
             Call::Unknown => {
                 let message = format!("there is no {} {}", parts.method, parts.uri.path());
                 Ok(refused(StatusCode::NOT_FOUND, "NotFound", &message))
@@ -132,17 +128,19 @@ impl Api {
             Ok(id) => id,
             Err(refusal) => return Ok(refuse(&refusal)),
         };
-        let answering = Answering { api: self, id };
-        let (answered, reply) = match self.collect(body).await {
+        let answering = Answering::new(self, id);
+        match self.collect(body).await {
             Posted::Whole(body, _) => {
                 let fault = fault::of_report(headers, &body, "Function.Unknown");
-                (Answered::Fault(fault), accepted())
+                answering.ends(Answered::Fault(fault));
+                Ok(accepted())
             }
-            Posted::TooLarge => (Answered::Fault(self.too_large()), self.entity_too_large()),
-            Posted::Truncated => (Answered::Fault(truncated_fault()), truncated()),
-        };
-        answering.ends(answered);
-        Ok(reply)
+            Posted::TooLarge => {
+                answering.ends(Answered::Fault(self.too_large()));
+                Ok(self.entity_too_large())
+            }
+            Posted::Truncated => Ok(truncated()),
+        }
     }
 
     async fn init_error(&self, headers: &HeaderMap, body: Incoming) -> Called {
@@ -203,7 +201,7 @@ impl Api {
     }
 
     /// What the caller hears of an answer that was too large.
-    pub(super) fn too_large(&self) -> model::HandlerFault {
+    pub(super) fn too_large(&self) -> HandlerFault {
         let message = format!(
             "the answer takes more than {} bytes, which is the limit `event` and {SLACK} more",
             self.posted_max()
@@ -234,11 +232,21 @@ pub(super) enum Posted {
 
 /// An invocation whose answer is coming; dropped, it has come as far as it will.
 pub(super) struct Answering<'a> {
-    pub(super) api: &'a Api,
-    pub(super) id: InvocationId,
+    api: &'a Api,
+    id: InvocationId,
+    /// Whether it came to an end of its own making.
+    has_ended: bool,
 }
 
 impl Answering<'_> {
+    pub(super) fn new(api: &Api, id: InvocationId) -> Answering<'_> {
+        Answering {
+            api,
+            id,
+            has_ended: false,
+        }
+    }
+
     /// Gives the caller its answer; false if nobody waits for it any more.
     pub(super) fn gives(&self, answered: Answered) -> bool {
         let caller = self.api.lock().callers.remove(&self.id);
@@ -246,16 +254,31 @@ impl Answering<'_> {
     }
 
     /// The same, for an answer that has come to its end.
-    pub(super) fn ends(self, answered: Answered) {
+    pub(super) fn ends(mut self, answered: Answered) {
         self.gives(answered);
+        self.has_ended = true;
+    }
+
+    /// An answer that was given as it came has come to its end.
+    pub(super) fn has_ended(mut self) {
+        self.has_ended = true;
+    }
+
+    /// An answer that had begun has failed.
+    pub(super) fn broke(mut self, fault: HandlerFault) {
+        self.has_ended = true;
+        self.api.keep_broken(self.id, fault);
     }
 }
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
+        if !self.has_ended {
+            // The client left before its answer was whole.
+            self.api.keep_broken(self.id, truncated_fault());
+        }
         let mut state = self.api.lock();
         state.machine.answer_ends(self.id);
-        // The client left before its answer was whole.
         state.callers.remove(&self.id);
     }
 }
@@ -284,7 +307,7 @@ pub(super) fn truncated() -> Response<CallBody> {
 }
 
 /// What the caller hears of it.
-pub(super) fn truncated_fault() -> model::HandlerFault {
+fn truncated_fault() -> HandlerFault {
     fault::of_ours(
         "Runtime.TruncatedResponse",
         "the runtime broke its answer off before it was whole",
@@ -326,7 +349,7 @@ pub(super) fn refused(status: StatusCode, error_type: &str, message: &str) -> Re
     json(status, format!("{body}\n"))
 }
 
-fn json(status: StatusCode, body: String) -> Response<CallBody> {
+pub(super) fn json(status: StatusCode, body: String) -> Response<CallBody> {
     let body = Full::from(body).map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;

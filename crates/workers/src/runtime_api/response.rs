@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use model::{ErrorType, Failure, HandlerFault, Kind};
+use model::{HandlerFault, Kind};
 use tokio::sync::mpsc;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -11,7 +11,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{
     Api,
     answer::{Answered, Part},
-    calls::{Answering, Called, Posted, accepted, refuse, refused, truncated, truncated_fault},
+    calls::{Answering, Called, Posted, accepted, refuse, refused, truncated},
     fault,
     prelude::{self, Reading},
 };
@@ -53,7 +53,7 @@ impl Api {
             Ok(id) => id,
             Err(refusal) => return Ok(refuse(&refusal)),
         };
-        let answering = Answering { api: self, id };
+        let answering = Answering::new(self, id);
         let has_head = headers
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(prelude::RESPONSE.as_bytes()));
@@ -79,19 +79,20 @@ impl Api {
 
     /// A result, all of it.
     async fn whole(&self, answering: Answering<'_>, body: Incoming) -> Called {
-        let (answered, reply) = match self.collect(body).await {
+        match self.collect(body).await {
             Posted::Whole(body, trailers) => {
-                let answered = match trailers.as_ref().and_then(late_fault) {
+                answering.ends(match trailers.as_ref().and_then(late_fault) {
                     Some(fault) => Answered::Fault(fault),
                     None => Answered::Whole(body),
-                };
-                (answered, accepted())
+                });
+                Ok(accepted())
             }
-            Posted::TooLarge => (Answered::Fault(self.too_large()), self.entity_too_large()),
-            Posted::Truncated => (Answered::Fault(truncated_fault()), truncated()),
-        };
-        answering.ends(answered);
-        Ok(reply)
+            Posted::TooLarge => {
+                answering.ends(Answered::Fault(self.too_large()));
+                Ok(self.entity_too_large())
+            }
+            Posted::Truncated => Ok(truncated()),
+        }
     }
 
     /// A response whose status and headers come first.
@@ -105,7 +106,6 @@ impl Api {
         let (sender, parts) = mpsc::channel(PIECES);
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else {
-                answering.ends(Answered::Fault(truncated_fault()));
                 return Ok(truncated());
             };
             let taken = match frame.into_data() {
@@ -155,28 +155,22 @@ impl Api {
     ) -> Called {
         match drain(body, &sender, is_web).await {
             End::Whole => {
-                drop(answering);
+                answering.has_ended();
                 sender.send(Part::End).await.ok();
                 Ok(accepted())
             }
             // A web handler's client knows by the end of its connection that nobody listens.
-            End::Unread => Err(std::io::Error::other("the caller left")),
+            End::Unread => {
+                answering.has_ended();
+                Err(std::io::Error::other("the caller left"))
+            }
             End::Broken(fault) => {
-                self.broke(answering, fault);
+                answering.broke(fault);
                 Ok(accepted())
             }
-            End::Truncated => {
-                self.broke(answering, truncated_fault());
-                Ok(truncated())
-            }
+            // What is not said to have ended is dropped as broken off.
+            End::Truncated => Ok(truncated()),
         }
-    }
-
-    /// An answer that had begun has failed.
-    fn broke(&self, answering: Answering<'_>, fault: HandlerFault) {
-        let message = format!("{}: {}", fault.error_type, fault.message);
-        let failure = Failure::new(ErrorType::HandlerError, message).fault(fault);
-        self.keep_broken(answering.id, failure);
     }
 }
 
