@@ -44,6 +44,19 @@ pub fn of_report(headers: &HeaderMap, body: &[u8], unknown: &str) -> HandlerFaul
     }
 }
 
+/// The fault that was reported behind an answer that had begun.
+pub fn of_late_report(named: &str, body: &[u8]) -> HandlerFault {
+    let mut fault = of_report(&HeaderMap::new(), body, named);
+    if fault.reported.is_none() {
+        let report = serde_json::json!({
+            "errorType": fault.error_type,
+            "errorMessage": fault.message,
+        });
+        fault.reported = Some(report.to_string().into());
+    }
+    fault
+}
+
 /// A fault that we found in what a client did.
 pub fn of_ours(error_type: &str, message: &str) -> HandlerFault {
     HandlerFault {

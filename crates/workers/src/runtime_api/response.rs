@@ -1,12 +1,16 @@
 //! `POST …/response`: a result at once, or bytes as they come; a runtime that fails midway says so behind them.
 
-use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, TRAILER},
+};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use model::{HandlerFault, Kind};
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
-
-use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     Api,
@@ -24,6 +28,17 @@ const LATE_TYPE: &str = "lambda-runtime-function-error-type";
 
 /// … and its report, in base64.
 const LATE_BODY: &str = "lambda-runtime-function-error-body";
+
+/// How Rust's client begins what others write behind the body: as its last piece.
+const LATE_TEXT: &[u8] = b"Lambda-Runtime-Function-Error-Type: ";
+
+/// The type of bytes of no type.
+const BYTES: &[u8] = b"application/octet-stream";
+
+/// The type that `curl` gives to whatever it posts.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Pieces of an answer that wait for a slow caller, before the runtime has to.
 const PIECES: usize = 8;
@@ -68,22 +83,22 @@ impl Api {
             answering.ends(Answered::Fault(fault::of_ours("InvalidResponse", NO_HEAD)));
             return Ok(accepted());
         }
-        if is_stream {
+        if is_stream || is_typed_stream(headers) {
             let (sender, parts) = mpsc::channel(PIECES);
             let kind = headers.get(CONTENT_TYPE).cloned();
             answering.gives(Answered::Stream { kind, parts });
             return self.pass(answering, sender, body, is_web).await;
         }
-        self.whole(answering, body).await
+        self.whole(answering, headers, body).await
     }
 
     /// A result, all of it.
-    async fn whole(&self, answering: Answering<'_>, body: Incoming) -> Called {
+    async fn whole(&self, answering: Answering<'_>, headers: &HeaderMap, body: Incoming) -> Called {
         match self.collect(body).await {
             Posted::Whole(body, trailers) => {
                 answering.ends(match trailers.as_ref().and_then(late_fault) {
                     Some(fault) => Answered::Fault(fault),
-                    None => Answered::Whole(body),
+                    None => result(headers, body),
                 });
                 Ok(accepted())
             }
@@ -174,6 +189,42 @@ impl Api {
     }
 }
 
+/// Whether an answer streams although its client does not say so: Go's never does. It announces what may follow the body of
+/// any answer, and gives those that are no result a type of their own.
+fn is_typed_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    headers.contains_key(TRAILER) && kind.is_some_and(|kind| kind != BYTES && !is_json(kind))
+}
+
+fn is_json(kind: &[u8]) -> bool {
+    kind.starts_with(b"application/json")
+}
+
+/// A result is JSON. What a client sends as something else, and is not, is passed on as the bytes that it is.
+fn result(headers: &HeaderMap, body: Bytes) -> Answered {
+    let kind = headers.get(CONTENT_TYPE);
+    let is_result = kind.is_some_and(|kind| is_json(kind.as_bytes()))
+        || serde_json::from_slice::<IgnoredAny>(&body).is_ok();
+    if is_result {
+        return Answered::Whole(body);
+    }
+    let is_form = kind.is_none_or(|kind| kind == FORM);
+    let kind = match kind {
+        Some(kind) if !is_form => kind.clone(),
+        _ if std::str::from_utf8(&body).is_ok() => TEXT,
+        _ => HeaderValue::from_static("application/octet-stream"),
+    };
+    let (sender, parts) = mpsc::channel(2);
+    for part in [Part::Data(body), Part::End] {
+        // There is room for both.
+        sender.try_send(part).ok();
+    }
+    Answered::Stream {
+        kind: Some(kind),
+        parts,
+    }
+}
+
 /// What a web handler's answer lacks.
 const NO_HEAD: &str = "a web handler answers with status and headers before the body: content type application/vnd.awslambda.http-integration-response";
 
@@ -184,6 +235,11 @@ async fn drain(mut body: Incoming, sender: &mpsc::Sender<Part>, is_web: bool) ->
             return End::Truncated;
         };
         match frame.into_data() {
+            Ok(data) if data.starts_with(LATE_TEXT) => {
+                if let Some(fault) = late_text(&data) {
+                    return End::Broken(fault);
+                }
+            }
             Ok(data) => {
                 // An event's client need not know that nobody listens, and gets to its end.
                 if sender.send(Part::Data(data)).await.is_err() && is_web {
@@ -209,9 +265,15 @@ fn late_fault(trailers: &HeaderMap) -> Option<HandlerFault> {
         BASE64_STANDARD.decode(body).unwrap_or_else(|_| body.into())
     });
     let named = error_type.to_str().unwrap_or("Function.Unknown");
-    Some(fault::of_report(
-        &HeaderMap::new(),
-        &report.unwrap_or_default(),
-        named,
-    ))
+    Some(fault::of_late_report(named, &report.unwrap_or_default()))
+}
+
+/// The same, from a piece of the body.
+fn late_text(piece: &[u8]) -> Option<HandlerFault> {
+    let lines = std::str::from_utf8(piece).ok()?.split("\r\n");
+    let pairs = lines.filter_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?))
+    });
+    late_fault(&pairs.collect())
 }

@@ -21,7 +21,7 @@ async fn death_while_it_waits_for_work_costs_nothing() {
     let world = plan().start();
     let process = world.process().await;
     kill(process);
-    // Not even for one who comes before the death is known.
+    until("the pool knows", || world.pool.counts().idle == 0).await;
     goes_on(&world, process).await;
 }
 

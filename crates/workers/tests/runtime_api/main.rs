@@ -8,6 +8,7 @@
 )]
 
 mod calls;
+mod clients;
 mod deaths;
 mod init;
 mod streams;

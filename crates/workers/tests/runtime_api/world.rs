@@ -81,6 +81,8 @@ impl LogSink for Lines {
 /// What is about to be a world.
 pub struct Plan {
     program: String,
+    built: Option<PathBuf>,
+    name: &'static str,
     mode: u32,
     kind: Kind,
     settings: String,
@@ -100,6 +102,8 @@ pub struct World {
 pub fn plan() -> Plan {
     Plan {
         program: PROGRAM.into(),
+        built: None,
+        name: "f",
         mode: 0o755,
         kind: Kind::Event,
         settings: "workers = { max = 1 }\n".into(),
@@ -111,6 +115,13 @@ pub fn plan() -> Plan {
 impl Plan {
     pub fn program(mut self, program: impl Into<String>) -> Plan {
         self.program = program.into();
+        self
+    }
+
+    /// A program that was built, under the name by which it tells what to do.
+    pub fn built(mut self, program: &Path, name: &'static str) -> Plan {
+        self.built = Some(program.into());
+        self.name = name;
         self
     }
 
@@ -145,7 +156,10 @@ impl Plan {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("bundle");
         fs::create_dir(&dir).unwrap();
-        fs::write(dir.join("bootstrap"), self.program).unwrap();
+        match self.built {
+            Some(program) => drop(fs::copy(program, dir.join("bootstrap")).unwrap()),
+            None => fs::write(dir.join("bootstrap"), self.program).unwrap(),
+        }
         fs::set_permissions(dir.join("bootstrap"), PermissionsExt::from_mode(self.mode)).unwrap();
         let lines = Arc::new(Lines::default());
         let limits = Arc::new(self.limits);
@@ -167,7 +181,7 @@ impl Plan {
         let pool = workers.pool(Arc::new(Version {
             function: FunctionId {
                 project: "default".parse().unwrap(),
-                name: "f".parse().unwrap(),
+                name: self.name.parse().unwrap(),
             },
             number: VersionNumber(1),
             kind: self.kind,
@@ -198,9 +212,14 @@ impl World {
     }
 
     pub async fn open_as(&self, request: Builder, run: &str) -> Result<Response<Answer>, Failure> {
+        self.send(request, serde_json::json!({ "run": run })).await
+    }
+
+    /// Sends an event.
+    pub async fn send(&self, request: Builder, event: Value) -> Result<Response<Answer>, Failure> {
         let id = self.id();
         let lease = self.pool.acquire(id).await?;
-        let event = serde_json::json!({ "run": run }).to_string();
+        let event = event.to_string();
         let request = request
             .header("host", "example.test")
             .header("x-invocation-id", id.to_string())
@@ -226,6 +245,17 @@ impl World {
     /// The failure that comes back.
     pub async fn fails(&self, run: &str) -> Failure {
         self.run(run).await.unwrap_err()
+    }
+
+    /// Asks a client that chooses its answer by `act`.
+    pub async fn act(&self, act: &str) -> Result<String, Failure> {
+        whole(self.open_act(act).await?).await
+    }
+
+    /// The same, to the head of its answer.
+    pub async fn open_act(&self, act: &str) -> Result<Response<Answer>, Failure> {
+        self.send(Request::post("/"), serde_json::json!({ "act": act }))
+            .await
     }
 
     /// A file in the folder where the program runs.
