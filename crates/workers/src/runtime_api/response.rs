@@ -230,7 +230,14 @@ const NO_HEAD: &str = "a web handler answers with status and headers before the 
 
 /// Reads an answer to its end, for as long as somebody takes it.
 async fn drain(mut body: Incoming, sender: &mpsc::Sender<Part>, is_web: bool) -> End {
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = sender.closed(), if is_web => return End::Unread,
+        };
+        let Some(frame) = frame else {
+            return End::Whole;
+        };
         let Ok(frame) = frame else {
             return End::Truncated;
         };
@@ -254,7 +261,6 @@ async fn drain(mut body: Incoming, sender: &mpsc::Sender<Part>, is_web: bool) ->
             }
         }
     }
-    End::Whole
 }
 
 /// What failed behind an answer that had begun.
