@@ -480,7 +480,11 @@ impl http_body::Body for Answer {
             Some(Err(_)) => {
                 let id = this.exchange.lease().id();
                 let mut exchange = mem::replace(&mut this.exchange, Exchange::OVER);
-                this.failing = Some(Box::pin(async move { broken(&mut exchange, id).await }));
+                this.failing = Some(Box::pin(async move {
+                    // Whoever writes the answer out gets to write what came before its end.
+                    tokio::task::yield_now().await;
+                    broken(&mut exchange, id).await
+                }));
                 self.poll_frame(context)
             }
         }
