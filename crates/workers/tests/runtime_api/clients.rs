@@ -1,4 +1,5 @@
-//! Runtime clients of other people, unmodified: `aws-lambda-go` and `lambda_runtime`, built from `tests/peers`.
+//! Runtime clients of other people, unmodified: `aws-lambda-go` and `lambda_runtime`, built from `tests/peers`, and
+//! `aws-lambda-ric` as `scripts/test` installs it.
 
 use std::{
     path::{Path, PathBuf},
@@ -158,5 +159,65 @@ async fn lambda_runtime_polls_as_often_as_it_may() {
         .setting("concurrency = 4")
         .start();
     runs_many_at_once(&world).await;
+    world.stop().await;
+}
+
+/// Every kind of answer that AWS's client for Node can give, chosen by the event.
+const NODE: &str = r#"
+const plain = async (event, context) => {
+  if (event.act === "fail") throw new Error("as asked");
+  if (event.act === "panic") throw new TypeError("as asked");
+  return { id: context.awsRequestId, arn: context.invokedFunctionArn };
+};
+const streamed = awslambda.streamifyResponse(async (event, stream) => {
+  if (event.act === "broken") {
+    stream.write("part");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    throw new Error("the disk is gone");
+  }
+  const out = awslambda.HttpResponseStream.from(stream, { statusCode: 201, headers: { "x-a": "1" } });
+  out.write("one ");
+  out.write("two");
+  out.end();
+});
+exports.handler = process.env.AWS_LAMBDA_FUNCTION_NAME === "stream" ? streamed : plain;
+"#;
+
+/// A world where that client calls these handlers.
+fn node(name: &'static str) -> World {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").expect("a home folder")).join(".cache")
+    });
+    let client = cache.join("bungee/tools/peers/node/node_modules/aws-lambda-ric");
+    assert!(
+        client.join("dist/rapid-client.node").is_file(),
+        "run scripts/test once: it installs {client:?}"
+    );
+    let path = std::env::var_os("PATH").expect("there is a PATH");
+    let node = workers::find_program("node", &path).expect("node is on PATH");
+    let (node, client) = (node.display(), client.display());
+    let program = format!("#!/bin/sh\nexec {node} {client}/bin/index.mjs index.handler\n");
+    let world = plan().program(program).named(name).start();
+    std::fs::write(world.file("index.js"), NODE).unwrap();
+    world
+}
+
+#[tokio::test]
+async fn aws_lambda_ric_keeps_the_contract() {
+    let world = node("f");
+    keeps_the_contract(&world, "as asked").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn aws_lambda_ric_streams() {
+    let world = node("stream");
+    let answer = world.open_act("").await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    assert_eq!(answer.headers()["x-bungee-answer"], "response");
+    assert_eq!(answer.headers()["x-a"], "1");
+    assert_eq!(whole(answer).await.unwrap(), "one two");
+    streams(&world).await;
     world.stop().await;
 }

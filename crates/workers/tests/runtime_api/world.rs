@@ -118,6 +118,11 @@ impl Plan {
         self
     }
 
+    pub fn named(mut self, name: &'static str) -> Plan {
+        self.name = name;
+        self
+    }
+
     /// A program that was built, under the name by which it tells what to do.
     pub fn built(mut self, program: &Path, name: &'static str) -> Plan {
         self.built = Some(program.into());
