@@ -19,17 +19,23 @@ const WEB_REQUEST: HeaderValue = HeaderValue::from_static("application/vnd.bunge
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Headers of the worker protocol that the runtime gets under another name.
-const RENAMED: [(&str, &str); 4] = [
+/// Headers of the worker protocol that the runtime gets under another name, …
+const RENAMED: [(&str, &str); 2] = [
     ("x-invocation-id", "lambda-runtime-aws-request-id"),
     ("x-bungee-deadline", "lambda-runtime-deadline-ms"),
+];
+
+/// … and those that only the server can have set on an event; on a web request they would be its caller's.
+const RENAMED_OF_EVENTS: [(&str, &str); 4] = [
+    ("x-bungee-arn", ARN),
+    ("x-amzn-trace-id", TRACE),
     ("x-bungee-client-context", "lambda-runtime-client-context"),
     ("x-bungee-tenant-id", "lambda-runtime-aws-tenant-id"),
 ];
 
-const ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
+const ARN: &str = "lambda-runtime-invoked-function-arn";
 
-const TRACE: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
+const TRACE: &str = "lambda-runtime-trace-id";
 
 /// What a poll gets.
 pub struct Delivery {
@@ -55,14 +61,18 @@ impl Delivery {
         let id = parts.headers.get("x-invocation-id")?;
         let id = id.to_str().ok()?.parse().ok()?;
         let mut headers = HeaderMap::new();
-        for (ours, theirs) in RENAMED {
-            if let Some(value) = parts.headers.get(ours) {
-                headers.insert(HeaderName::from_static(theirs), value.clone());
-            }
-        }
-        headers.insert(ARN, arn(version, &parts.headers));
+        headers.insert(ARN, arn(version));
         if let Some(trace) = trace(&parts.headers) {
             headers.insert(TRACE, trace);
+        }
+        let of_events = match version.kind {
+            Kind::Event => &RENAMED_OF_EVENTS[..],
+            Kind::Web => &[],
+        };
+        for (ours, theirs) in RENAMED.iter().chain(of_events) {
+            if let Some(value) = parts.headers.get(*ours) {
+                headers.insert(HeaderName::from_static(theirs), value.clone());
+            }
         }
         let body = match version.kind {
             // Invoked with an event, a web handler sees the request that brings it.
@@ -80,19 +90,14 @@ impl Delivery {
     }
 }
 
-/// The name by which the function was invoked, or the one that it has.
-fn arn(version: &Version, headers: &HeaderMap) -> HeaderValue {
-    headers.get("x-bungee-arn").cloned().unwrap_or_else(|| {
-        let arn = crate::lambda_env::arn(&version.function);
-        HeaderValue::from_str(&arn).unwrap_or(HeaderValue::from_static(""))
-    })
+/// The function's name, unless it was invoked by another.
+fn arn(version: &Version) -> HeaderValue {
+    let arn = crate::lambda_env::arn(&version.function);
+    HeaderValue::from_str(&arn).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// AWS's words for where an invocation belongs in a trace.
 fn trace(headers: &HeaderMap) -> Option<HeaderValue> {
-    if let Some(given) = headers.get("x-amzn-trace-id") {
-        return Some(given.clone());
-    }
     let parent = headers.get("traceparent")?.to_str().ok()?;
     let mut parts = parent.split('-').skip(1);
     let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
@@ -139,6 +144,11 @@ impl Body for Next {
 
 /// Headers that speak of the way between the server and a worker, and are no part of a web request.
 pub fn is_of_the_wire(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-bungee-") || name == "connection" || name == "transfer-encoding"
+    [
+        "x-bungee-deadline",
+        "x-bungee-params",
+        "connection",
+        "transfer-encoding",
+    ]
+    .contains(&name.as_str())
 }
