@@ -57,7 +57,7 @@ def last_chunk(error=None):
     """The end of a chunked body; with an error, what failed midway."""
     if error is None:
         return b"0\r\n\r\n"
-    report = worker.describe(error)
+    report = worker.describe(error, skip=1)
     report["stackTrace"] = report["stackTrace"][-4:]
     body = json.dumps(report).encode()
     if len(body) > LATE_MAX:

@@ -61,6 +61,7 @@ impl Answered {
             api: api.clone(),
             id,
             settling: None,
+            is_broken: false,
         };
         match self {
             Answered::Whole(body) => {
@@ -118,6 +119,7 @@ pub enum AnswerBody {
         api: Arc<Api>,
         id: InvocationId,
         settling: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        is_broken: bool,
     },
 }
 
@@ -142,6 +144,7 @@ impl Body for AnswerBody {
                 api,
                 id,
                 settling,
+                is_broken,
             } => loop {
                 if let Some(settling) = settling {
                     ready!(settling.as_mut().poll(context));
@@ -152,6 +155,12 @@ impl Body for AnswerBody {
                     Some(Part::End) => {
                         let (api, id) = (api.clone(), *id);
                         *settling = Some(Box::pin(async move { settled(&api, id).await }));
+                    }
+                    None if !*is_broken => {
+                        // What came before leaves first, as it would if the break came later.
+                        *is_broken = true;
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                     None => {
                         let broken = io::Error::other("the runtime broke its answer off");
