@@ -21,6 +21,7 @@ mod logging;
 mod manage;
 mod metrics;
 mod node;
+mod python;
 mod relay;
 mod replay;
 mod sdks;

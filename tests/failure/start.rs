@@ -218,16 +218,6 @@ fn a_server_without_bun_says_so_when_the_function_is_called_or_deployed() {
 }
 
 #[test]
-fn runtimes_of_later_steps_are_refused_by_name() {
-    let house = hello();
-    house.save(
-        "bungee.toml",
-        "[functions.hello]\nentry = 'src/hello.js'\nruntime = 'python'\n",
-    );
-    house.deploy().ends(3).says("arrives later");
-}
-
-#[test]
 fn a_folder_that_cannot_be_entered_by_others_is_no_obstacle() {
     let plan = House::serve().function("hello", |f| f.bun().web(HELLO));
     fs::set_permissions(plan.home(), fs::Permissions::from_mode(0o700)).unwrap();

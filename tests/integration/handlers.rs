@@ -155,6 +155,11 @@ fn the_context_is_lambda_s_and_ours() {
         assert_eq!(context["functionVersion"], "v1");
         assert_eq!(context["invocationId"], invoked["invocation_id"]);
         assert_eq!(context["awsRequestId"], invoked["invocation_id"]);
+        assert_eq!(
+            context["invokedFunctionArn"],
+            format!("arn:aws:lambda:us-east-1:000000000000:function:{name}")
+        );
+        assert_eq!(context["logGroupName"], format!("/aws/lambda/{name}"));
         assert!(
             context["timestamp"].as_str().unwrap().ends_with('Z'),
             "{context}"

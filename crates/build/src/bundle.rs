@@ -102,15 +102,7 @@ pub async fn build(
             return Err(BuildError::new(project.place(name, "entry"), message));
         }
     };
-    let (bundled, exports) = bundle(
-        &folder,
-        &entry,
-        patch,
-        project.place(name, "runtime"),
-        out,
-        tools,
-    )
-    .await?;
+    let (bundled, exports) = bundle(&folder, &entry, patch, out, tools).await?;
     let kind = kind::decide(&Question {
         function: name,
         patch,
@@ -149,15 +141,20 @@ async fn bundle(
     folder: &Folder,
     entry: &str,
     patch: &SettingsPatch,
-    runtime: Option<Place>,
     out: &Path,
     tools: &Tools,
 ) -> Result<(Bundled, Exports), BuildError> {
-    let exports = {
+    let runtime = patch.runtime.unwrap_or(Runtime::Isolate);
+    let exports = if matches!(runtime, Runtime::Python | Runtime::Provided) {
+        Exports {
+            open: true,
+            ..Exports::default()
+        }
+    } else {
         let (folder, entry) = (folder.clone(), entry.to_owned());
         blocking(move || exports::of_file(&folder, &entry)).await?
     };
-    let bundled = match patch.runtime.unwrap_or(Runtime::Isolate) {
+    let bundled = match runtime {
         Runtime::Isolate => {
             let (folder, entry, out) = (folder.clone(), entry.to_owned(), out.to_owned());
             blocking(move || isolate(&folder, &entry, &out)).await?
@@ -184,11 +181,9 @@ async fn bundle(
             let (folder, entry, out) = (folder.clone(), entry.to_owned(), out.to_owned());
             blocking(move || node(&folder, &entry, &out)).await?
         }
-        later @ (Runtime::Python | Runtime::Provided) => {
-            return Err(BuildError::new(
-                runtime,
-                format!("the `{later}` runtime arrives later"),
-            ));
+        Runtime::Python | Runtime::Provided => {
+            let (folder, entry, out) = (folder.clone(), entry.to_owned(), out.to_owned());
+            blocking(move || as_it_is(&folder, &entry, &out)).await?
         }
     };
     Ok((bundled, exports))
@@ -204,6 +199,27 @@ fn node(folder: &Folder, entry: &str, out: &Path) -> Result<Bundled, BuildError>
     let (modules, packages) = node::bundle(folder, entry)?;
     packages.copy_to(out)?;
     write(modules, out)
+}
+
+/// The folder of the entry, file by file.
+fn as_it_is(folder: &Folder, entry: &str, out: &Path) -> Result<Bundled, BuildError> {
+    let above = Path::new(entry).parent().unwrap_or(Path::new(""));
+    let cannot = |error| BuildError::io(format!("cannot read the folder of {entry}"), error);
+    let files = fs::read_dir(folder.real().join(above)).map_err(cannot)?;
+    let mut inputs = Vec::new();
+    for file in files {
+        let file = file.map_err(cannot)?;
+        if file.path().is_file() {
+            fs::copy(file.path(), out.join(file.file_name())).map_err(cannot)?;
+            inputs.push(above.join(file.file_name()));
+        }
+    }
+    let name = Path::new(entry).file_name().unwrap_or_default();
+    Ok(Bundled {
+        entry: name.to_string_lossy().into_owned(),
+        inputs,
+        warnings: Vec::new(),
+    })
 }
 
 fn write(modules: modules::Modules, out: &Path) -> Result<Bundled, BuildError> {

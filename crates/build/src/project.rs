@@ -127,12 +127,6 @@ impl Project {
                     .hint("write it relative to the folder, like \"src/hello.ts\""));
             }
         };
-        if path.ends_with(".py") {
-            return Err(ConfigError::new(
-                place("entry"),
-                "the `python` runtime arrives later",
-            ));
-        }
         if !self.dir.join(&path).is_file() {
             return Err(ConfigError::new(
                 place("entry"),

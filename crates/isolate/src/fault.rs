@@ -11,6 +11,7 @@ pub fn fault(error_type: &str, message: impl Into<String>) -> HandlerFault {
         error_type: error_type.into(),
         message: message.into(),
         stack: None,
+        reported: None,
     }
 }
 
@@ -45,6 +46,7 @@ pub fn describe<'js>(ctx: &Ctx<'js>, thrown: Value<'js>) -> HandlerFault {
         error_type,
         message,
         stack,
+        reported: None,
     }
 }
 

@@ -147,7 +147,9 @@ impl Call<'_> {
         let fill = self.doors.fill_context.clone().restore(ctx)?;
         let context = self.doors.context.clone().restore(ctx)?;
         let trigger = self.request.header("x-bungee-trigger").unwrap_or("http");
-        fill.call((context, self.id, trigger))
+        let arn = self.request.header("x-bungee-arn");
+        let client = self.request.header("x-bungee-client-context");
+        fill.call((context, self.id, trigger, arn, client))
     }
 
     /// Calls the handler with a Request and opens its Response.

@@ -95,6 +95,21 @@ pub struct HandlerFault {
     /// Its stack, pointing at the sources that were written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
+    /// The JSON exactly as a client of the Lambda Runtime API posted it; 256 KiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Box<str>>,
+}
+
+impl HandlerFault {
+    /// The same without what only clients of the Lambda API are told.
+    pub fn without_report(&self) -> HandlerFault {
+        HandlerFault {
+            error_type: self.error_type.clone(),
+            message: self.message.clone(),
+            stack: self.stack.clone(),
+            reported: None,
+        }
+    }
 }
 
 /// A failure on its way to whoever asked.

@@ -43,6 +43,8 @@ pub(crate) struct Deploys {
     pub bun: Option<PathBuf>,
     /// Node, if it is on PATH.
     pub node: Option<PathBuf>,
+    /// Python 3, if it is on PATH.
+    pub python: Option<PathBuf>,
     /// What its functions are counted by.
     pub metrics: Arc<Metrics>,
     /// What recordings hold while they are made.
@@ -84,6 +86,7 @@ pub(crate) struct Parts {
 pub(crate) struct Programs {
     pub bun: Option<PathBuf>,
     pub node: Option<PathBuf>,
+    pub python: Option<PathBuf>,
 }
 
 impl Deploys {
@@ -100,6 +103,7 @@ impl Deploys {
             limits: parts.limits,
             bun: parts.programs.bun,
             node: parts.programs.node,
+            python: parts.programs.python,
             metrics: parts.metrics,
             held: Held::default(),
             lent: ArcSwap::default(),
@@ -310,10 +314,12 @@ impl Deploys {
                 Err(Failure::new(ErrorType::InitError, message)
                     .hint(format!("install it: {}", workers::INSTALL_NODE)))
             }
-            Runtime::Python | Runtime::Provided => {
-                let message = format!("the runtime `{runtime}` arrives later");
-                Err(Failure::new(ErrorType::ArrivesLater, message)
-                    .hint("use `isolate`, `bun` or `node`"))
+            Runtime::Provided => Ok(()),
+            Runtime::Python if self.python.is_some() => Ok(()),
+            Runtime::Python => {
+                let message = "the runtime `python` needs Python, and the server finds no `python3` on its PATH";
+                Err(Failure::new(ErrorType::InitError, message)
+                    .hint(format!("install it: {}", workers::INSTALL_PYTHON)))
             }
         }
     }

@@ -63,7 +63,7 @@ pub(crate) struct Shape<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<&'a HandlerFault>,
+    fault: Option<HandlerFault>,
     #[serde(skip_serializing_if = "Option::is_none")]
     invocation_id: Option<InvocationId>,
     docs: String,
@@ -76,7 +76,7 @@ pub(crate) fn shape(failure: &Failure, id: Option<InvocationId>) -> Shape<'_> {
         error_type: failure.error_type,
         message: &failure.message,
         hint: failure.hint.as_deref(),
-        fault: failure.fault.as_deref(),
+        fault: failure.fault.as_deref().map(HandlerFault::without_report),
         invocation_id: id,
         docs: format!("docs/errors.md#{anchor}"),
     }
@@ -167,6 +167,7 @@ mod tests {
             error_type: "TypeError".into(),
             message: "x is not a function".into(),
             stack: Some("at handler (src/hello.ts:3:5)".into()),
+            reported: None,
         };
         let failure = Failure::new(ErrorType::HandlerError, "TypeError: x is not a function");
         let body = response(&failure.fault(fault), None).into_body();

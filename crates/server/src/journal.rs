@@ -148,7 +148,9 @@ impl Ended {
             trigger: self.trigger,
             outcome: self.outcome,
             message: failure.map(|failure| failure.message.clone()),
-            fault: failure.and_then(|failure| failure.fault.as_deref().cloned()),
+            fault: failure
+                .and_then(|failure| failure.fault.as_deref())
+                .map(model::HandlerFault::without_report),
             method: method.map(str::to_owned),
             path: path.map(str::to_owned),
             status: self.status(),

@@ -73,10 +73,8 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     }
     let access = access(&options, &store, &data_dir).await?;
     let doors = Doors::open(&options, &data_dir).await?;
-    let (files, file_writer) = options
-        .log_jsonl
-        .then(|| jsonl::line_files(data_dir.join("logs"), &limits))
-        .unzip();
+    let files = || jsonl::line_files(data_dir.join("logs"), &limits);
+    let (files, file_writer) = options.log_jsonl.then(files).unzip();
     let logs = Arc::new(LogHub::new(store.records(), files));
     let programs = Programs::find(&options);
     let workers = Workers::start(workers::Options {
@@ -86,6 +84,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         program: options.program.clone(),
         bun: programs.bun.clone(),
         node: programs.node.clone(),
+        python: programs.python.clone(),
         debuggers: doors.debuggers.clone(),
         logs: logs.clone(),
     })
@@ -138,6 +137,7 @@ impl Programs {
         Programs {
             bun: workers::find_program("bun", &options.path),
             node: workers::find_program("node", &options.path),
+            python: workers::find_program("python3", &options.path),
         }
     }
 }

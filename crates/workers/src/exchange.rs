@@ -102,6 +102,37 @@ enum Sent {
     Broken,
 }
 
+/// Whether a worker takes what is about to be sent.
+enum Room {
+    Yes,
+    /// It is gone.
+    Lost,
+    /// The deadline came first.
+    TimedOut,
+}
+
+/// Waits until the worker asks for work, if it is one that asks.
+async fn has_room(lease: &Lease) -> Room {
+    let worker = lease.worker().0;
+    let Some(api) = &worker.api else {
+        return Room::Yes;
+    };
+    let slot = lease.slot();
+    // Boxed, so that it makes no future larger that is moved for every request.
+    let mut asked = Box::pin(api.has_room());
+    std::future::poll_fn(|context| {
+        slot.waker.register(context.waker());
+        if slot.is_timed_out() {
+            return Poll::Ready(Room::TimedOut);
+        }
+        asked.as_mut().poll(context).map(|asked| match asked {
+            true => Room::Yes,
+            false => Room::Lost,
+        })
+    })
+    .await
+}
+
 /// An invocation that holds a slot and talks to the worker. Dropped before the end, it means that the caller left.
 pub(crate) struct Exchange {
     pub lease: Option<Lease>,
@@ -245,7 +276,12 @@ impl Lease {
             {
                 exchange.conn = exchange.lease().connect().await;
             }
-            match exchange.send(request).await {
+            let sent = match has_room(exchange.lease()).await {
+                Room::Yes => exchange.send(request).await,
+                Room::Lost => Sent::Unsent(request),
+                Room::TimedOut => Sent::Failed(limit.exceeded()),
+            };
+            match sent {
                 Sent::Head(head) => return answer(exchange, head).await,
                 Sent::Unsent(back) => {
                     request = back;
@@ -277,8 +313,20 @@ pub(crate) async fn broken(exchange: &mut Exchange, id: InvocationId) -> Failure
         return failure;
     }
     let worker = lease.worker();
-    let failure = worker.0.why_lost(id).await;
-    if worker.0.socket.is_none() {
+    let said = worker.0.api.as_ref().and_then(|api| api.why_broken(id));
+    let failure = match said {
+        Some(fault) if fault.reported.is_some() => handler_error(fault),
+        Some(fault) => {
+            // Nobody says why: mostly because the process is dead, or about to be seen so.
+            let failure = worker.0.why_lost(id).await;
+            match worker.0.exit.get() {
+                Some(_) => failure,
+                None => handler_error(fault),
+            }
+        }
+        None => worker.0.why_lost(id).await,
+    };
+    if worker.0.is_isolate() {
         worker.0.kill(Cause::Disconnected);
     }
     exchange.abandon();
@@ -322,7 +370,10 @@ async fn answer(exchange: Exchange, head: Response<Incoming>) -> Result<Response
 
 /// The failure that a fault means: engines report their own limits as faults too.
 fn failure_of(fault: HandlerFault, version: &crate::Version, limit: Limit) -> Failure {
+    let is_reported = fault.reported.is_some();
     match fault.error_type.as_str() {
+        // A client of the Runtime API names its errors as it likes.
+        _ if is_reported => handler_error(fault),
         "FunctionTimeout" => limit.exceeded(),
         "OutOfMemory" => Failure::new(
             ErrorType::OutOfMemory,
@@ -333,14 +384,16 @@ fn failure_of(fault: HandlerFault, version: &crate::Version, limit: Limit) -> Fa
         )
         .hint("raise `memory` in bungee.toml, or use less"),
         "PayloadTooLarge" => Failure::new(ErrorType::PayloadTooLarge, fault.message.clone()),
-        _ => {
-            let message = match fault.message.as_str() {
-                "" => fault.error_type.clone(),
-                message => format!("{}: {message}", fault.error_type),
-            };
-            Failure::new(ErrorType::HandlerError, message).fault(fault)
-        }
+        _ => handler_error(fault),
     }
+}
+
+fn handler_error(fault: HandlerFault) -> Failure {
+    let message = match fault.message.as_str() {
+        "" => fault.error_type.clone(),
+        message => format!("{}: {message}", fault.error_type),
+    };
+    Failure::new(ErrorType::HandlerError, message).fault(fault)
 }
 
 /// The body of an answer, as it comes. The lease ends with its last byte, or when it is dropped.
@@ -427,7 +480,11 @@ impl http_body::Body for Answer {
             Some(Err(_)) => {
                 let id = this.exchange.lease().id();
                 let mut exchange = mem::replace(&mut this.exchange, Exchange::OVER);
-                this.failing = Some(Box::pin(async move { broken(&mut exchange, id).await }));
+                this.failing = Some(Box::pin(async move {
+                    // Whoever writes the answer out gets to write what came before its end.
+                    tokio::task::yield_now().await;
+                    broken(&mut exchange, id).await
+                }));
                 self.poll_frame(context)
             }
         }
@@ -453,6 +510,9 @@ impl Drop for Answer {
 
 /// Opens a connection to the socket of a worker.
 pub async fn connect(worker: &Arc<crate::worker::Worker>) -> Option<Box<Conn>> {
-    let stream = UnixStream::connect(worker.socket.as_ref()?).await.ok()?;
+    let stream = match &worker.api {
+        Some(api) => api.connect().ok()?,
+        None => UnixStream::connect(worker.socket.as_ref()?).await.ok()?,
+    };
     Conn::new(stream).await.ok()
 }

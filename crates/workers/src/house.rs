@@ -53,6 +53,8 @@ pub struct Options {
     pub bun: Option<PathBuf>,
     /// Node, if it is on PATH.
     pub node: Option<PathBuf>,
+    /// Python 3, if it is on PATH.
+    pub python: Option<PathBuf>,
     /// The ports of debuggers, if workers are to be debugged.
     pub debuggers: Option<Debuggers>,
     /// Where log lines go.

@@ -25,6 +25,9 @@ pub const STDERR: usize = 1;
 /// Longest line; a longer one is cut there. Raw output goes on as the next line.
 const LINE_MAX: usize = 256 << 10;
 
+/// What is kept of the last line before a worker was ready.
+const LAST_WORDS_MAX: usize = 1024;
+
 /// Longest control line: a log line of the maximum, escaped as JSON.
 const CONTROL_MAX: usize = 8 * LINE_MAX;
 
@@ -91,16 +94,16 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader; `say` gets the worker's first word.
+    /// A reader; `say` gets the worker's first word, if that comes this way.
     pub fn new(
         house: &Arc<House>,
         worker: &Arc<Worker>,
-        say: oneshot::Sender<Result<(), HandlerFault>>,
+        say: Option<oneshot::Sender<Result<(), HandlerFault>>>,
     ) -> Reader {
         Reader {
             house: house.clone(),
             worker: worker.clone(),
-            say: Some(say),
+            say,
             control: Vec::new(),
             raw: [Vec::new(), Vec::new()],
             written: HashMap::new(),
@@ -204,8 +207,30 @@ impl Reader {
             let heap = node_heap(self.worker.memory);
             self.worker.cause.set(Cause::HeapFull(heap)).ok();
         }
+        // AWS's clients write a record of several lines with these between them.
+        let text = match self.worker.api {
+            Some(_) if text.contains('\r') => text.replace('\r', "\n"),
+            _ => text,
+        };
+        if level == Level::Warn && self.worker.api.is_some() && !text.trim().is_empty() {
+            self.keep_last_words(&text);
+        }
         let id = self.alone();
         self.log(id, Said::new(level, text));
+    }
+
+    /// What a process that does not get ready said last is mostly why.
+    fn keep_last_words(&self, text: &str) {
+        if !self
+            .worker
+            .was_used
+            .load(std::sync::atomic::Ordering::SeqCst)
+            && let Ok(mut last) = self.worker.last_words.lock()
+        {
+            *last = text[..text.floor_char_boundary(LAST_WORDS_MAX)]
+                .trim()
+                .to_owned();
+        }
     }
 
     /// The one invocation in flight, or the one that was until a moment ago.

@@ -11,8 +11,8 @@ use std::{
 };
 
 use model::{
-    ByteSize, ErrorType, Failure, InvocationId, PoolView, Reason, Runtime, Step, TimeSpan, Wear,
-    is_worn, next_step,
+    ByteSize, ErrorType, Failure, InvocationId, PoolView, Reason, Step, TimeSpan, Wear, is_worn,
+    next_step,
 };
 use tokio::{sync::mpsc, sync::oneshot, time::MissedTickBehavior};
 
@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Between looks at a handler whose caller left.
 const LINGER_STEP: Duration = Duration::from_millis(5);
+
+/// Between looks at the deadline of one on a worker that says by itself when it has ended.
+const LINGER_LOOK: Duration = Duration::from_millis(100);
 
 /// What can happen to a pool.
 pub enum Event {
@@ -349,13 +352,24 @@ impl Owner {
     /// Keeps the slot of a caller who left until the handler has ended, its deadline included.
     fn linger(&mut self, lease: Lease) {
         let worker = lease.worker().0;
-        if worker.runtime == Runtime::Isolate {
+        if worker.is_isolate() {
             // An isolate child does one thing at a time and cannot be told; nothing is lost with it.
             worker.kill(Cause::Disconnected);
             return;
         }
         self.shared.house.tasks.spawn(async move {
             let mut step = LINGER_STEP;
+            if let Some(api) = &worker.api {
+                while !lease.slot().is_timed_out() && worker.exit.get().is_none() {
+                    if tokio::time::timeout(LINGER_LOOK, api.settled(lease.id()))
+                        .await
+                        .is_ok()
+                    {
+                        return;
+                    }
+                }
+                return;
+            }
             loop {
                 if lease.slot().is_timed_out()
                     || worker.exit.get().is_some()

@@ -307,7 +307,7 @@ impl Lease {
         let house = &self.shared.house;
         let limit = self.limit.millis();
         // An isolate stops itself at its deadline; only what stays inside a built-in is left to us.
-        let grace = if self.worker.socket.is_none() {
+        let grace = if self.worker.is_isolate() {
             ISOLATE_GRACE
         } else {
             0
@@ -333,6 +333,11 @@ impl Lease {
             && let Ok(mut place) = self.slot().conn.lock()
         {
             *place = Some(conn);
+        }
+        let api = self.worker.api.as_ref();
+        if api.is_some_and(|api| !api.is_settled(self.id)) {
+            // A runtime client is done with an invocation only when it asks for the next one.
+            self.caller_left();
         }
     }
 

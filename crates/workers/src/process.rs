@@ -33,6 +33,7 @@ use crate::{
     inspect::Inspector,
     output::{self, Reader},
     runtime::{self, Boot, Load},
+    runtime_api::{Api, Port},
     spawner::kill_group,
     version::Version,
     worker::{Birth, Cause, Worker},
@@ -82,6 +83,8 @@ pub enum Door {
     Listens,
     /// It was born with a connected socket as descriptor 4.
     Connected,
+    /// It calls our end of the Runtime API.
+    Calls,
 }
 
 /// A process that was started and is nobody's worker yet.
@@ -90,8 +93,9 @@ pub struct Process {
     folder: PathBuf,
     nonce: String,
     socket: Option<PathBuf>,
+    port: Option<Port>,
     child: Child,
-    lifeline: ChildStdin,
+    lifeline: Option<ChildStdin>,
     control: OwnedFd,
     conn: Option<Box<Conn>>,
     group: Option<Group>,
@@ -118,27 +122,37 @@ pub async fn boot(house: &Arc<House>, plan: Plan<'_>) -> io::Result<Process> {
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let nonce = nonce();
     let socket = (plan.door == Door::Listens).then(|| folder.join("s"));
+    // Whoever calls us needs no mark: it is our end that marks what it says.
+    let is_caller = plan.door == Door::Calls;
     let boot = serde_json::to_string(&Boot {
-        nonce: &nonce,
+        nonce: (!is_caller).then_some(&*nonce),
         socket: socket.as_deref(),
         memory_mb: plan.role.memory.0 >> 20,
         load: plan.load,
     })?;
     let mut command = plan.command;
+    let port = match plan.door {
+        Door::Calls => Some(Port::bind()?),
+        Door::Listens | Door::Connected => None,
+    };
+    if let Some(port) = &port {
+        command.env("AWS_LAMBDA_RUNTIME_API", port.address().to_string());
+    }
     let groups = house.groups.as_ref();
     let group =
         groups.and_then(|groups| groups.make(&format!("w{ordinal}"), plan.role.memory).ok());
     if let Some(group) = &group {
         group.be_joined_by(&mut command);
     }
-    let mut spawned = spawn(house, command, &folder, &boot, plan.door).await?;
-    let lifeline = spawned.child.stdin.take();
+    let boot = Some(boot).filter(|_| plan.role.runtime != Runtime::Provided);
+    let mut spawned = spawn(house, command, &folder, boot, plan.door).await?;
     Ok(Process {
         ordinal,
         folder,
         nonce,
         socket,
-        lifeline: lifeline.ok_or_else(|| io::Error::other("the child has no lifeline"))?,
+        port,
+        lifeline: spawned.child.stdin.take(),
         child: spawned.child,
         control: spawned.control,
         conn: spawned.conn,
@@ -155,7 +169,9 @@ impl Process {
     /// Tells a process that waits for it what to load, as one line on its lifeline.
     /// Blocks when the line is longer than a pipe holds and the process does not read.
     pub fn tell(&mut self, line: &str) -> io::Result<()> {
-        self.lifeline.write_all(line.as_bytes())
+        let lifeline = self.lifeline.as_mut();
+        let lifeline = lifeline.ok_or_else(|| io::Error::other("the child has no lifeline"))?;
+        lifeline.write_all(line.as_bytes())
     }
 
     /// Ends a process that is nobody's worker.
@@ -169,8 +185,20 @@ impl Process {
     /// Makes it a worker, and starts the task that reads it.
     pub fn adopt(self, house: &Arc<House>, role: Role) -> io::Result<Started> {
         let Process {
-            mut child, group, ..
+            mut child,
+            group,
+            port,
+            ..
         } = self;
+        let (say, first_word) = oneshot::channel();
+        let (api, say, port) = match port {
+            Some(port) => (
+                Some(Api::new(house, role.concurrency, say)),
+                None,
+                Some(port),
+            ),
+            None => (None, Some(say), None),
+        };
         let (drain, drains) = mpsc::unbounded_channel();
         let worker = Arc::new(Worker::new(Birth {
             ordinal: self.ordinal,
@@ -182,9 +210,13 @@ impl Process {
             folder: self.folder,
             concurrency: role.concurrency,
             conn: self.conn,
+            api,
             now: house.ticks(),
             drain,
         }));
+        if let (Some(api), Some(port)) = (&worker.api, port) {
+            api.serve(&worker, port);
+        }
         house.add(&worker);
         let pid = worker.pid;
         let group = tokio::task::spawn_blocking(move || {
@@ -193,7 +225,6 @@ impl Process {
                 group.hold(pid);
             })
         });
-        let (say, first_word) = oneshot::channel();
         let pipes = match open_pipes(self.control, &mut child) {
             Ok(pipes) => pipes,
             Err(error) => {
@@ -226,11 +257,13 @@ async fn spawn(
     house: &House,
     mut command: Command,
     folder: &Path,
-    boot: &str,
+    boot: Option<String>,
     door: Door,
 ) -> io::Result<Spawned> {
     runtime::scrub(&mut command, folder);
-    command.env("BUNGEE_BOOT", boot);
+    if let Some(boot) = boot {
+        command.env("BUNGEE_BOOT", boot);
+    }
     let (control, control_end) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut mappings = vec![FdMapping {
         parent_fd: control_end,
@@ -251,8 +284,12 @@ async fn spawn(
         );
     }
     command.fd_mappings(mappings).map_err(io::Error::other)?;
+    let stdin = match door {
+        Door::Calls => Stdio::null(),
+        Door::Listens | Door::Connected => Stdio::piped(),
+    };
     command
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok(Spawned {
@@ -309,7 +346,7 @@ fn watch_life(life: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 struct Life {
     child: Child,
     /// Its end tells the process that the server is gone.
-    _lifeline: ChildStdin,
+    _lifeline: Option<ChildStdin>,
     group: JoinHandle<Option<Group>>,
     pipes: Pipes,
 }
@@ -320,7 +357,7 @@ async fn supervise(
     worker: Arc<Worker>,
     process: Life,
     mut drains: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
-    say: oneshot::Sender<Result<(), HandlerFault>>,
+    say: Option<oneshot::Sender<Result<(), HandlerFault>>>,
 ) {
     let Life {
         child,
@@ -379,6 +416,9 @@ fn reap(house: &House, worker: &Worker, mut child: Child, kernel_ran_out: bool) 
     }
     worker.slots.iter().for_each(|slot| slot.waker.wake());
     worker.gone.cancel();
+    if let Some(api) = &worker.api {
+        api.close();
+    }
 }
 
 fn remove_folder(folder: PathBuf) {

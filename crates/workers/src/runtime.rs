@@ -11,7 +11,7 @@ use std::{
 use model::{ByteSize, ErrorType, Failure, Runtime};
 use serde::Serialize;
 
-use crate::{house::Options, version::Version};
+use crate::{house::Options, lambda_env, opt, version::Version};
 
 /// Bun's bootstrap, written to the run folder at the start.
 const BUN_BOOTSTRAP: &str = include_str!("bootstrap/bun.js");
@@ -37,14 +37,24 @@ const HEADERS_MAX: &str = "--max-http-header-size=131072";
 /// The one command that brings Node.
 pub const INSTALL_NODE: &str = "apt-get install -y nodejs";
 
+/// The one command that brings Python.
+pub const INSTALL_PYTHON: &str = "apt-get install -y python3";
+
+/// Python's bootstrap, and what it loads for web handlers.
+const PYTHON_BOOTSTRAP: [(&str, &str); 2] = [
+    ("python.py", include_str!("bootstrap/python.py")),
+    ("python_web.py", include_str!("bootstrap/python_web.py")),
+];
+
 /// What every worker finds on its PATH.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a bootstrap is told, as JSON in `BUNGEE_BOOT`; see docs/protocol.md.
 #[derive(Serialize)]
 pub struct Boot<'a> {
-    /// Marks faults and pings.
-    pub nonce: &'a str,
+    /// Marks faults and pings; absent for a client of the Runtime API, which says nothing of the kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<&'a str>,
     /// Where to listen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<&'a Path>,
@@ -113,14 +123,25 @@ pub fn prepare_run_dir(dir: &Path) -> io::Result<()> {
     fs::write(dir.join("bun.js"), BUN_BOOTSTRAP)?;
     // What a spare loads to have loaded something.
     fs::write(dir.join("blank.js"), "// @bun\n")?;
-    for (name, source) in NODE_BOOTSTRAP {
+    for (name, source) in NODE_BOOTSTRAP.into_iter().chain(PYTHON_BOOTSTRAP) {
         fs::write(dir.join(name), source)?;
     }
     Ok(())
 }
 
-/// The program and arguments for a version's runtime, without environment.
+/// The program and arguments for a version's runtime, with its own environment and its layers.
 pub fn command(options: &Options, version: &Version) -> Result<Command, Failure> {
+    let mut command = bare_command(options, version)?;
+    if let Some(folder) = &version.opt {
+        opt::show(&mut command, version.settings.runtime, folder).map_err(|error| {
+            let message = format!("cannot show {} as /opt: {error}", folder.display());
+            Failure::new(ErrorType::Internal, message)
+        })?;
+    }
+    Ok(command)
+}
+
+fn bare_command(options: &Options, version: &Version) -> Result<Command, Failure> {
     match version.settings.runtime {
         Runtime::Isolate => Ok(isolate_command(options)),
         Runtime::Bun => {
@@ -145,12 +166,33 @@ pub fn command(options: &Options, version: &Version) -> Result<Command, Failure>
             Ok(command)
         }
         Runtime::Node => node_command(options, version),
-        runtime @ (Runtime::Python | Runtime::Provided) => Err(Failure::new(
-            ErrorType::ArrivesLater,
-            format!("the runtime `{runtime}` arrives later"),
-        )
-        .hint("use `isolate`, `bun` or `node`")),
+        Runtime::Python => python_command(options, version),
+        Runtime::Provided => {
+            let mut command = Command::new(version.dir.join(&version.entry));
+            command.current_dir(&version.dir);
+            lambda_env::give(&mut command, version, &options.run_dir, options.clock.now());
+            Ok(command)
+        }
     }
+}
+
+/// Python, with our bootstrap.
+fn python_command(options: &Options, version: &Version) -> Result<Command, Failure> {
+    let missing = || {
+        Failure::new(
+            ErrorType::InitError,
+            "`python3` is not on PATH, and this function's runtime is `python`",
+        )
+        .hint(format!(
+            "install it with `{INSTALL_PYTHON}`, then start the server again"
+        ))
+    };
+    let mut command = Command::new(options.python.as_ref().ok_or_else(missing)?);
+    command
+        .arg(options.run_dir.join("python.py"))
+        .current_dir(&version.dir);
+    lambda_env::give(&mut command, version, &options.run_dir, options.clock.now());
+    Ok(command)
 }
 
 /// Node, with a heap that fits into the version's memory.

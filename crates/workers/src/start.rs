@@ -1,6 +1,11 @@
 //! From nothing to a worker that is ready: the process, its first word, and for an isolate compile and load.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header::HOST};
@@ -13,6 +18,7 @@ use crate::{
     exchange::Conn,
     house::House,
     inspect::{Debuggers, is_debuggable, with_inspector},
+    opt,
     pool::Shared,
     process::{self, Door, FirstWord, Plan, Role, Started},
     runtime::{self, Load},
@@ -29,9 +35,8 @@ pub async fn start(shared: &Arc<Shared>, index: u32) -> Result<Arc<Worker>, Fail
     let (house, version) = (&shared.house, &shared.version);
     let worker = match version.settings.runtime {
         Runtime::Isolate => start_isolate(house, version).await?,
-        Runtime::Bun | Runtime::Node | Runtime::Python | Runtime::Provided => {
-            start_process(house, version).await?
-        }
+        Runtime::Bun | Runtime::Node => start_process(house, version).await?,
+        Runtime::Python | Runtime::Provided => start_client(house, version).await?,
     };
     worker.index.set(index).ok();
     Ok(worker)
@@ -46,7 +51,11 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
         return start_inspected(house, version, &entry, debuggers).await;
     }
     let command = || runtime::command(&house.options, version);
-    let spare = spare::take(house, version, &command()?, Load::of(version, &entry), role);
+    let spare = match version.opt {
+        None => spare::take(house, version, &command()?, Load::of(version, &entry), role),
+        // A spare has been started already, and sees the `/opt` of everybody.
+        Some(_) => None,
+    };
     house.spare_starts.count(spare.is_some());
     let Started { worker, first_word } = match spare {
         Some(started) => started,
@@ -58,14 +67,92 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
                 door: Door::Listens,
             };
             let started = process::start(house, plan).await;
-            started.map_err(|error| cannot_start(&error))?
+            started.map_err(|error| not_started(version, &error))?
         }
     };
     worker.version.set(version.clone()).ok();
     let ready = wait_ready(house, &worker, first_word).await;
-    spare::refill(house, &command()?, role);
+    if version.opt.is_none() {
+        spare::refill(house, &command()?, role);
+    }
     ready.map_err(|failure| remapped(failure, version))?;
     Ok(worker)
+}
+
+/// Starts a worker that calls the Runtime API; it is ready when it asks for its first invocation.
+async fn start_client(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<Worker>, Failure> {
+    let entry = version.dir.join(&version.entry).display().to_string();
+    if version.settings.runtime == Runtime::Provided && !is_program(Path::new(&entry)) {
+        return Err(no_program(&version.entry));
+    }
+    let plan = Plan {
+        command: runtime::command(&house.options, version)?,
+        role: Role::of(version),
+        load: Some(Load::of(version, &entry)),
+        door: Door::Calls,
+    };
+    let started = process::start(house, plan).await;
+    let Started { worker, first_word } = started.map_err(|error| not_started(version, &error))?;
+    worker.version.set(version.clone()).ok();
+    let ready = wait_ready(house, &worker, first_word).await;
+    ready.map_err(|failure| remapped(failure, version))?;
+    Ok(worker)
+}
+
+/// Whether the system would start this file by itself; a shell would try any text.
+fn is_program(file: &Path) -> bool {
+    let (Some(found), Some(ours)) = (beginning(file), beginning(Path::new("/proc/self/exe")))
+    else {
+        // What cannot be read fails when it is started, and says why.
+        return true;
+    };
+    // An ELF file names its machine in the bytes 18 and 19 (elf(5)).
+    found.starts_with(b"#!") || (found.starts_with(b"\x7fELF") && found[18..] == ours[18..])
+}
+
+fn beginning(file: &Path) -> Option<[u8; 20]> {
+    let mut bytes = [0; 20];
+    let mut file = fs::File::open(file).ok()?;
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]).ok()? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Some(bytes)
+}
+
+fn no_program(entry: &str) -> Failure {
+    let message = format!(
+        "`{entry}` is no program for this machine ({}): neither an executable of it, nor a script that begins with `#!`",
+        std::env::consts::ARCH
+    );
+    Failure::new(ErrorType::InitError, message)
+        .hint("build it for this architecture, then deploy it again")
+}
+
+/// A process that the system does not start: its layers cannot be shown, or the user's own program is none.
+fn not_started(version: &Version, error: &io::Error) -> Failure {
+    if version.opt.is_some()
+        && let Some(failure) = opt::refused(error)
+    {
+        return failure;
+    }
+    let entry = &version.entry;
+    let (message, hint) = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        _ if version.settings.runtime != Runtime::Provided => return cannot_start(error),
+        Some(rustix::io::Errno::ACCESS) => (
+            format!("`{entry}` is not executable"),
+            format!("run `chmod +x {entry}`, then deploy it again"),
+        ),
+        Some(rustix::io::Errno::NOENT) => (
+            format!("`{entry}` cannot be started: it, or the interpreter that it names, is not there"),
+            "look at the first line of a script; link a program statically, or against what is installed here".to_owned(),
+        ),
+        _ => return cannot_start(error),
+    };
+    Failure::new(ErrorType::InitError, message).hint(hint)
 }
 
 /// Starts a worker that debuggers can attach to.
@@ -100,7 +187,8 @@ async fn start_inspected(
 /// Boots spare workers for a version that is about to be served.
 pub fn prepare_spares(house: &Arc<House>, version: &Version) {
     let is_inspected = house.options.debuggers.is_some();
-    if version.settings.runtime == Runtime::Isolate || is_inspected {
+    let has_spares = matches!(version.settings.runtime, Runtime::Bun | Runtime::Node);
+    if !has_spares || is_inspected || version.opt.is_some() {
         return;
     }
     if let Ok(command) = runtime::command(&house.options, version) {
@@ -325,7 +413,10 @@ pub async fn wait_ready(
         Ok(Err(_)) => Err(died_at_init(worker).await),
         Err(_) => {
             worker.kill(Cause::Silent(limit));
-            Err(silent(limit))
+            Err(match &worker.api {
+                Some(_) => never_asked(limit),
+                None => silent(limit),
+            })
         }
     }
 }
@@ -387,10 +478,34 @@ async fn died_at_init(worker: &Arc<Worker>) -> Failure {
         .exit
         .get()
         .map_or("ended".into(), |exit| ended_how(*exit));
+    if worker.api.is_some() {
+        return ended_early(worker, &how);
+    }
     Failure::new(
         ErrorType::InitError,
         format!("the worker {how} while its module loaded"),
     )
+}
+
+/// A process that runs, and does not ask the Runtime API for anything.
+fn never_asked(limit: model::TimeSpan) -> Failure {
+    let message =
+        format!("the worker did not ask for its first invocation within {limit}, the limit `init`");
+    Failure::new(ErrorType::InitError, message)
+        .hint("a runtime client asks at http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next")
+}
+
+/// A process that ended before it asked the Runtime API for anything.
+fn ended_early(worker: &Worker, how: &str) -> Failure {
+    let said = worker.last_words.lock();
+    let said = said.map_or_else(|_| String::new(), |said| said.clone());
+    let said = match said.as_str() {
+        "" => String::new(),
+        said => format!(": {said}"),
+    };
+    let message = format!("the worker {how} before it asked for its first invocation{said}");
+    Failure::new(ErrorType::InitError, message)
+        .hint("its other lines are in `bungee logs`; a program of your own asks for invocations at http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next")
 }
 
 /// A process that could not be started at all.

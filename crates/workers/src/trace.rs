@@ -11,6 +11,10 @@ const MAP_MAX: u64 = 32 << 20;
 /// Rewrites the places in a fault's stack by the source maps that lie beside the bundle's modules in `dir`.
 /// A place without a map stays as it is. Reads files; faults are off the hot path.
 pub fn remap(mut fault: HandlerFault, dir: &Path) -> HandlerFault {
+    if fault.reported.is_some() {
+        // A client of the Runtime API names its own sources.
+        return fault;
+    }
     let Some(stack) = fault.stack.take().filter(|stack| !stack.is_empty()) else {
         return fault;
     };

@@ -19,6 +19,8 @@ pub struct Version {
     pub settings: Settings,
     /// The unpacked bundle.
     pub dir: PathBuf,
+    /// A folder that its workers see as `/opt`: its layers, one laid over the other.
+    pub opt: Option<PathBuf>,
     /// Where the isolate's compiled image is cached; outside `dir`, so that no bundle can bring its own.
     pub image: PathBuf,
 }

@@ -28,8 +28,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::Body, exchange::Conn, inspect::Inspector, limit::Limit, slots::Gate, spawner::kill_group,
-    version::Version,
+    body::Body, exchange::Conn, inspect::Inspector, limit::Limit, runtime_api::Api, slots::Gate,
+    spawner::kill_group, version::Version,
 };
 
 /// Between TERM and KILL, for a worker that has nothing in flight.
@@ -52,6 +52,8 @@ pub struct Worker {
     pub nonce: String,
     /// Where it listens; `None` if its one connection was there from birth.
     pub socket: Option<PathBuf>,
+    /// Our end of its Runtime API, if it speaks that.
+    pub api: Option<Arc<Api>>,
     /// Its own folder, removed after its end.
     pub folder: PathBuf,
     /// What it runs; unset while it is a blank isolate child.
@@ -84,6 +86,8 @@ pub struct Worker {
     pub cause: OnceLock<Cause>,
     /// The error that nobody caught and that ends it.
     pub fatal: OnceLock<HandlerFault>,
+    /// The last line of its standard error before it was ready, for a worker that calls the Runtime API.
+    pub last_words: Mutex<String>,
     /// How the process ended, once it is reaped.
     pub exit: OnceLock<ExitStatus>,
     /// Cancelled once `exit` is set and everything it wrote has been read.
@@ -233,6 +237,8 @@ pub struct Birth {
     pub concurrency: u32,
     /// Its one connection, if it does not listen.
     pub conn: Option<Box<Conn>>,
+    /// Our end of its Runtime API.
+    pub api: Option<Arc<Api>>,
     /// In ticks.
     pub now: u64,
     pub drain: mpsc::UnboundedSender<oneshot::Sender<()>>,
@@ -252,6 +258,7 @@ impl Worker {
             memory: birth.memory,
             nonce: birth.nonce,
             socket: birth.socket,
+            api: birth.api,
             folder: birth.folder,
             version: OnceLock::new(),
             index: OnceLock::new(),
@@ -268,10 +275,16 @@ impl Worker {
             overdue: OnceLock::new(),
             cause: OnceLock::new(),
             fatal: OnceLock::new(),
+            last_words: Mutex::default(),
             exit: OnceLock::new(),
             gone: CancellationToken::new(),
             drain: birth.drain,
         }
+    }
+
+    /// Whether it is an isolate child, which does one thing at a time and cannot be told anything meanwhile.
+    pub fn is_isolate(&self) -> bool {
+        self.runtime == Runtime::Isolate
     }
 
     /// Whether a debugger is attached: then nothing that takes long is too long.
@@ -322,6 +335,9 @@ impl Worker {
 
     /// How many handlers its event loop says are running; `None` if it does not answer.
     pub async fn ping(&self) -> Option<u32> {
+        if let Some(api) = &self.api {
+            return Some(api.unsettled());
+        }
         let stream = UnixStream::connect(self.socket.as_ref()?).await.ok()?;
         let mut conn = Conn::new(stream).await.ok()?;
         let request = Request::get(format!("/{}/ping", self.nonce))

@@ -70,6 +70,7 @@ fn world(kind: Kind, source: &str, settings: &str) -> World {
         program: Path::new("/bin/true").into(),
         bun: Some(bun()),
         node: None,
+        python: None,
         debuggers: None,
         logs: lines.clone(),
     })
@@ -84,6 +85,7 @@ fn world(kind: Kind, source: &str, settings: &str) -> World {
         kind,
         entry: "index.js".into(),
         settings: patch.resolve(&limits).unwrap(),
+        opt: None,
         image: folder.path().join("image"),
         dir,
     }));

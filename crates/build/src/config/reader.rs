@@ -206,17 +206,8 @@ impl<'t> Reader<'t> {
     }
 
     fn runtime(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
-        self.word::<Runtime>(key, value, ["isolate", "bun", "node"].into_iter())?;
-        let typed = self.string(key, value)?;
-        match typed.parse() {
-            Ok(Runtime::Python | Runtime::Provided) => {
-                let message = format!("the `{typed}` runtime arrives later");
-                Err(self
-                    .error(value.span().start, message)
-                    .hint("use `isolate`, `bun` or `node`"))
-            }
-            Ok(Runtime::Isolate | Runtime::Bun | Runtime::Node) | Err(_) => Ok(()),
-        }
+        let words = ["isolate", "bun", "node", "python", "provided"];
+        self.word::<Runtime>(key, value, words.into_iter())
     }
 
     fn unit<T: FromStr<Err = model::UnitError>>(

@@ -235,19 +235,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         refused("[local.db]\nport = 1"),
         "bungee.toml:1: `[local.*]` arrives later"
     );
-    for runtime in ["python", "provided"] {
-        let told = refused(&format!("[functions.hello]\nruntime = '{runtime}'"));
-        assert_eq!(
-            told,
-            format!(
-                "bungee.toml:2: the `{runtime}` runtime arrives later | use `isolate`, `bun` or `node`"
-            )
-        );
-    }
-    assert_eq!(
-        refused("[functions.hello]\nentry = 'app.py'"),
-        "bungee.toml:2: the `python` runtime arrives later"
-    );
 }
 
 #[test]

@@ -12,16 +12,21 @@ function makeContext(fixed, env, native) {
     invocationId: "",
     trigger: "",
     timestamp: "",
+    logGroupName: `/aws/lambda/${fixed[0]}`,
+    logStreamName: fixed[1],
+    invokedFunctionArn: "",
     getRemainingTimeInMillis: native.remaining,
     env,
   };
 }
 
-function fillContext(context, id, trigger) {
+function fillContext(context, id, trigger, arn, client) {
   context.awsRequestId = id;
   context.invocationId = id;
   context.trigger = trigger;
   context.timestamp = new Date().toISOString();
+  context.invokedFunctionArn = arn ?? `arn:aws:lambda:us-east-1:000000000000:function:${context.functionName}`;
+  if (client) context.clientContext = JSON.parse(client);
   return context;
 }
 

@@ -226,6 +226,7 @@ impl Deploys {
             entry,
             settings,
             dir,
+            opt: None,
             image,
         }
     }

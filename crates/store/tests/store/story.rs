@@ -251,6 +251,7 @@ async fn invocations_are_remembered(world: &World, store: &Store) {
         error_type: "TypeError".into(),
         message: "x is not a function".into(),
         stack: Some("at src/hello.ts:3".into()),
+        reported: None,
     });
     failed.attempts = vec![
         Attempt::new(1, Place::Live),

@@ -238,11 +238,16 @@ function serveWeb(handler) {
 function contextOf(headers) {
   const deadline = Number(headers.get("x-bungee-deadline"));
   const id = headers.get("x-invocation-id");
+  const client = headers.get("x-bungee-client-context");
   return {
     functionName: boot.function,
     functionVersion: boot.version,
     memoryLimitInMB: String(boot.memory_mb),
     awsRequestId: id,
+    logGroupName: `/aws/lambda/${boot.function}`,
+    logStreamName: boot.version,
+    invokedFunctionArn: headers.get("x-bungee-arn") ?? `arn:aws:lambda:us-east-1:000000000000:function:${boot.function}`,
+    ...(client && { clientContext: parse(client) }),
     callbackWaitsForEmptyEventLoop: false,
     getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
     projectId: boot.project,
