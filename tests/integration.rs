@@ -29,6 +29,7 @@ mod sealing;
 mod service;
 mod sockets;
 mod spares;
+mod streamed;
 mod streams;
 mod tools;
 mod versions;
