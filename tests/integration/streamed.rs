@@ -89,7 +89,7 @@ fn an_answer_begins_before_its_handler_has_ended_and_breaks_with_its_error() {
     for name in ["bun", "node"] {
         let answer = house.get(&format!("/functions/{name}/early"));
         answer
-            .fails(500, "HandlerError")
+            .fails(502, "HandlerError")
             .says("RangeError: too early");
         let answer = house.get(&format!("/functions/{name}/midway"));
         assert_eq!((answer.status, answer.is_whole), (201, false), "{answer:?}");

@@ -142,7 +142,7 @@ pub async fn prepare(
         bundle,
         entry: built.entry,
         kind: built.kind,
-        settings: settings(order.project, order.function),
+        settings: settings(order.project, order.function, built.handler),
     };
     let created = client.create_version(&function, &new).await?;
     progress(Step::Versioned {
@@ -183,9 +183,13 @@ pub async fn activate(client: &Client, prepared: Prepared) -> Result<Deployed, A
     })
 }
 
-/// The settings as they were written.
-fn settings(project: &Project, function: &Name) -> SettingsPatch {
-    project.functions.get(function).cloned().unwrap_or_default()
+/// The settings as they were written, and what the build found out.
+fn settings(project: &Project, function: &Name, handler: Option<String>) -> SettingsPatch {
+    let written = project.functions.get(function).cloned().unwrap_or_default();
+    SettingsPatch {
+        handler: handler.or(written.handler),
+        ..written
+    }
 }
 
 /// Sends the bundle if the server has none of that digest; says whether it was sent.

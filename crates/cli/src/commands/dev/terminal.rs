@@ -469,6 +469,7 @@ impl<'a> Terminal<'a> {
                     function.name
                 ));
             }
+            Event::Busy(line) => self.note(&line),
             Event::Polls => self.note(
                 "the system gives no notice of changes: files are looked at four times a second",
             ),
