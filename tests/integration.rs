@@ -15,6 +15,7 @@ mod gateway;
 mod handlers;
 mod inspect;
 mod isolate;
+mod languages;
 mod limits;
 mod live;
 mod logging;
