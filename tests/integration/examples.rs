@@ -59,10 +59,7 @@ fn the_bash_example_is_a_runtime() {
         .fails(502, "HandlerError")
         .says("there is nobody to greet");
     let source = std::fs::read_to_string(house.folder.join("hello/hello.sh")).unwrap();
-    house.save(
-        "hello/hello.sh",
-        &source.replace("$GREETING,", "$GREETING again,"),
-    );
+    house.save("hello/hello.sh", &source.replace("%s, %s", "%s again, %s"));
     until("the save is live", || {
         house.get("/hello/Bob").json()["message"] == "Hello again, Bob!"
     });
@@ -70,7 +67,9 @@ fn the_bash_example_is_a_runtime() {
 
 #[test]
 fn the_go_example_greets_streams_and_is_built_again() {
-    let house = House::dev_example("go").start();
+    let plan = House::dev_example("go").with_compilers();
+    plan.builds(&["go", "build", "./..."]);
+    let house = plan.start();
     assert_eq!(house.get("/hello/Ann").json()["message"], "Hello, Ann!");
     house.logged("hello", "greeting Ann");
     let story = house.get("/functions/story");
@@ -88,18 +87,9 @@ fn the_go_example_greets_streams_and_is_built_again() {
 
 #[test]
 fn the_rust_example_greets() {
-    let plan = House::dev_example("rust");
-    // Built here first, for that takes longer than a test waits; kept for the next time.
-    let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/examples");
-    let cargo = Command::new("cargo")
-        .args(["build", "--release", "--quiet"])
-        .current_dir(plan.home().join("project"))
-        .env("CARGO_TARGET_DIR", &target)
-        .output()
-        .unwrap();
-    assert!(cargo.status.success(), "{cargo:?}");
-    let target = target.to_str().unwrap();
-    let house = plan.variable("CARGO_TARGET_DIR", target).start();
+    let plan = House::dev_example("rust").with_compilers();
+    plan.builds(&["cargo", "build", "--release", "--quiet"]);
+    let house = plan.start();
     assert_eq!(house.get("/hello/Ann").json()["message"], "Hello, Ann!");
     house.logged("hello", "greeting Ann");
 }

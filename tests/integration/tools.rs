@@ -29,7 +29,7 @@ fn closed() -> (House, String) {
 }
 
 fn works_at_once(template: &str) {
-    let plan = House::dev();
+    let plan = House::dev().with_compilers();
     cli_in(plan.home(), &["init", "project", "--template", template]).ok();
     let house = plan.start();
     let answer = house.get("/hello/Ann");

@@ -73,7 +73,9 @@ impl Project {
         if project.functions.is_empty() {
             project.functions = functions_of_folder(dir)?;
         }
-        project.choose_runtimes()?;
+        let entries = project.choose_runtimes();
+        config::check_values(&project.functions, &project.places)?;
+        entries?;
         Ok(project)
     }
 
@@ -108,15 +110,20 @@ impl Project {
         search.entry()
     }
 
-    /// A Python file says by its ending what runs it.
+    /// A Python file says by its ending what runs it. The error is that of the first function without its entry.
     fn choose_runtimes(&mut self) -> Result<(), ConfigError> {
         let mut on_python = Vec::new();
+        let mut missing = Ok(());
         for (name, patch) in &self.functions {
             let entry = match self.entry(name) {
                 Ok(entry) => Some(entry),
-                // The user's own build command may be what makes the entry.
-                Err(_) if patch.build.is_some() => patch.entry.clone(),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // The user's own build command may be what makes the entry.
+                    if patch.build.is_none() {
+                        missing = missing.and(Err(error));
+                    }
+                    patch.entry.clone()
+                }
             };
             let is_python = entry.is_some_and(|entry| entry.ends_with(".py"));
             if is_python && patch.runtime.is_none() {
@@ -128,7 +135,7 @@ impl Project {
                 patch.runtime = Some(Runtime::Python);
             }
         }
-        Ok(())
+        missing
     }
 
     /// Where a function's key stands in `bungee.toml`, or the table around it; `None` without the file.

@@ -28,9 +28,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::Body, breaks::Breaks, exchange::Conn, inspect::Inspector, limit::Limit,
-    runtime_api::Api, slots::Gate,
-    spawner::kill_group, version::Version,
+    body::Body, breaks::Breaks, exchange::Conn, inspect::Inspector, limit::Limit, runtime_api::Api,
+    slots::Gate, spawner::kill_group, version::Version,
 };
 
 /// Between TERM and KILL, for a worker that has nothing in flight.
