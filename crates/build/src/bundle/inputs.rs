@@ -49,18 +49,16 @@ impl Seen {
         Seen(seen)
     }
 
-    /// What the command may have read: all of the folder but packages, hidden files and its own output. Beside the
-    /// entry that is what it left as it was.
+    /// What the command may have read: all of the folder but packages, hidden files and its own output. Where the entry
+    /// lies, that is what it left as it was, the entry itself perhaps among it.
     pub(super) fn inputs(self, folder: &Path, entry: &str) -> Vec<PathBuf> {
         let output = match Path::new(entry).components().next() {
             Some(Component::Normal(part)) => folder.join(part),
             Some(_) | None => return Vec::new(),
         };
-        let entry = folder.join(entry);
         let is_unchanged = |(path, before): (PathBuf, SystemTime)| {
             let now = fs::metadata(&path).and_then(|meta| meta.modified());
-            let is_source = path.starts_with(&output) && path != entry;
-            (is_source && now.is_ok_and(|now| now == before)).then_some(path)
+            (path.starts_with(&output) && now.is_ok_and(|now| now == before)).then_some(path)
         };
         let beside = self.0.into_iter().filter_map(is_unchanged);
         let Ok(entries) = fs::read_dir(folder) else {

@@ -254,6 +254,20 @@ async fn what_a_build_command_reads_beside_its_program_is_watched() {
 }
 
 #[tokio::test]
+async fn an_entry_that_no_build_command_makes_is_watched() {
+    let toml = "[functions.hello]\nbuild = 'mkdir -p src/made && date > src/made/when.txt'\n";
+    let world = world(&[
+        ("bungee.toml", toml),
+        ("src/hello.py", "def handler(event, context): pass\n"),
+    ]);
+    for _ in 0..2 {
+        let done = world.build().await;
+        assert!(done.paths().contains(&"made/when.txt"));
+        assert_eq!(world.relative(&done.built), ["bungee.toml", "src/hello.py"]);
+    }
+}
+
+#[tokio::test]
 async fn a_link_out_of_the_project_is_refused() {
     let world = on_python("def handler(event, context): pass\n");
     std::os::unix::fs::symlink("/etc/hostname", world.dir.path().join("src/host")).unwrap();
