@@ -4,7 +4,7 @@
 //! The small language: `serving` starts the real program, `project` writes the folders it serves,
 //! `laptop` attaches to it, `knock` asks over HTTP, `socket` over WebSockets, `frames` over the framed socket, `schema` compares answers with the API's description,
 //! `peers` runs other people's clients, `wrapper` runs Node programs with our wrapper at either end of a live channel, `proxy` puts nginx in front,
-//! `process` looks at what runs and waits for states.
+//! `toolchains` lends compilers, `process` looks at what runs and waits for states.
 
 mod concurrency;
 mod failure;
@@ -20,4 +20,5 @@ mod schema;
 mod serving;
 mod socket;
 mod tidy;
+mod toolchains;
 mod wrapper;

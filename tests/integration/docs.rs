@@ -1,6 +1,7 @@
 //! The pages of `docs/`: every command in them runs, in order, and says what the page shows.
 //!
-//! A block of `ts`, `js` or `toml` whose first line is a comment with a path is a file, and written;
+//! A block of `ts`, `js`, `toml`, `python` or `bash` whose first line, or that behind `#!`, is a comment with a path is a
+//! file, and written;
 //! a block of `sh` is run; a block of `text` is part of what the `sh` block before it said, `…` standing for anything.
 //! What cannot run here is a block of `console`.
 
@@ -82,7 +83,8 @@ fn blocks(page: &str) -> Vec<Block> {
 
 /// The path that the first line of a file names.
 fn path_of(block: &Block) -> Option<&str> {
-    let first = block.text.lines().next()?;
+    let mut lines = block.text.lines();
+    let first = lines.find(|line| !line.starts_with("#!"))?;
     let path = first.strip_prefix("// ").or(first.strip_prefix("# "))?;
     (!path.contains(' ')).then_some(path)
 }
@@ -117,7 +119,7 @@ fn script(blocks: &[Block]) -> String {
                     }
                 }
             }
-            "ts" | "js" | "toml" => {
+            "ts" | "js" | "toml" | "python" | "bash" => {
                 let Some(path) = path_of(block) else { continue };
                 script.push_str("before=$(news)\n");
                 script.push_str(&format!("mkdir -p \"$(dirname {path})\"\n"));
@@ -125,6 +127,9 @@ fn script(blocks: &[Block]) -> String {
                     "cat > {path} <<'END OF FILE'\n{}END OF FILE\n",
                     block.text
                 ));
+                if block.text.starts_with("#!") {
+                    script.push_str(&format!("chmod +x {path}\n"));
+                }
                 if is_dev {
                     script.push_str("saved \"$before\"\n");
                 }
@@ -242,6 +247,21 @@ fn every_command_of_deployment_works() {
 #[test]
 fn every_command_of_profiles_works() {
     runs("profiles.md");
+}
+
+#[test]
+fn every_command_of_languages_works() {
+    runs("languages.md");
+}
+
+#[test]
+fn every_command_of_a_new_language_works() {
+    runs("new-language.md");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bash/hello/bootstrap");
+    let example = fs::read_to_string(example).expect("the example is there");
+    let page = page("new-language.md");
+    assert!(page.contains(&example), "the page shows the example");
+    assert!(example.lines().count() < 100);
 }
 
 #[test]

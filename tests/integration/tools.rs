@@ -29,13 +29,18 @@ fn closed() -> (House, String) {
 }
 
 fn works_at_once(template: &str) {
-    let plan = House::dev();
+    let plan = House::dev().with_compilers();
     cli_in(plan.home(), &["init", "project", "--template", template]).ok();
     let house = plan.start();
-    assert_eq!(house.get("/hello/Ann").ok(), r#"{"message":"Hello, Ann!"}"#);
+    let answer = house.get("/hello/Ann");
+    assert_eq!(answer.json(), json!({"message": "Hello, Ann!"}));
     house.logged("hello", "greeting Ann");
     let list = house.cli(&["list", "--json"]).ok().json();
-    assert_eq!(list[0]["runtime"], template);
+    let runtime = match template {
+        "go" | "rust" | "bash" => "provided",
+        runtime => runtime,
+    };
+    assert_eq!(list[0]["runtime"], runtime);
 }
 
 #[test]
@@ -51,6 +56,21 @@ fn a_new_project_for_bun_answers_at_once() {
 #[test]
 fn a_new_project_for_node_answers_at_once() {
     works_at_once("node");
+}
+
+#[test]
+fn a_new_project_in_python_answers_at_once() {
+    works_at_once("python");
+}
+
+#[test]
+fn a_new_project_in_go_answers_at_once() {
+    works_at_once("go");
+}
+
+#[test]
+fn a_new_project_in_bash_answers_at_once() {
+    works_at_once("bash");
 }
 
 #[test]
@@ -172,7 +192,14 @@ fn doctor_finds_a_healthy_server_and_machine() {
     ] {
         assert_eq!(mark(&findings, check), "ok", "{findings}");
     }
-    for check in ["node", "namespaces", "landlock", "limits", "cgroup"] {
+    for check in [
+        "node",
+        "python",
+        "namespaces",
+        "landlock",
+        "limits",
+        "cgroup",
+    ] {
         assert_ne!(mark(&findings, check), "fail", "{findings}");
     }
     assert!(!Path::new(data).exists(), "it leaves nothing behind");
@@ -237,6 +264,7 @@ fn doctor_names_what_is_wrong_and_ends_with_3() {
         ("port", "warn"),
         ("bun", "warn"),
         ("node", "warn"),
+        ("python", "warn"),
         ("isolate", "ok"),
     ] {
         assert_eq!(mark(&findings, check), wanted, "{findings}");

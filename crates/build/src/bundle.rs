@@ -1,54 +1,26 @@
 //! One function becomes one bundle: its own build command, its entry, its bundler, its kind, its manifest.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use model::{ErrorType, Kind, Limits, Manifest, Name, Runtime, SettingsPatch};
+use model::{ErrorType, Kind, Limits, Manifest, Name};
 use tokio::{process::Command, task};
 
 use crate::{
-    bun, child,
+    child,
     error::{BuildError, Place},
-    exports::{self, Exports},
     files::manifest_of,
-    kind::{self, Question},
-    maps, modules, node,
+    maps,
     project::Project,
     resolve::{Folder, Resolved},
+    tools::Tools,
 };
+use work::Work;
 
 mod inputs;
+mod work;
 
 /// Lines of a failed build command that are shown.
 const LINES: usize = 20;
-
-/// The programs that builds may run.
-#[derive(Debug, Clone)]
-pub struct Tools {
-    /// Bun: a path, or a name that is looked up on `PATH`.
-    pub bun: PathBuf,
-    /// Whether large bundles for Bun are minified and compiled to bytecode: they start sooner, and take longer to build.
-    pub is_ahead: bool,
-    /// Whether source maps say where on this machine the sources lie, as debuggers want to know. Such a bundle has a digest
-    /// of its own.
-    pub is_for_debuggers: bool,
-    /// Whether Bun's macros run, which are code of the function's that runs while it is built. Only on the machine of
-    /// whoever wrote them.
-    pub has_macros: bool,
-}
-
-impl Default for Tools {
-    fn default() -> Tools {
-        Tools {
-            bun: "bun".into(),
-            is_ahead: false,
-            is_for_debuggers: false,
-            has_macros: true,
-        }
-    }
-}
 
 /// A bundle that lies in its folder, and what was found out on the way.
 #[derive(Debug, Clone)]
@@ -59,6 +31,8 @@ pub struct Built {
     pub entry: String,
     /// The shape of the handler.
     pub kind: Kind,
+    /// What in the module is called, where the build found it out: this stands in the version's settings.
+    pub handler: Option<String>,
     /// What works, but perhaps not as meant; one line each.
     pub warnings: Vec<String>,
     /// Files whose change asks for a new build, absolute, sorted. With a `build` command of the user's own,
@@ -66,14 +40,8 @@ pub struct Built {
     pub inputs: Vec<PathBuf>,
 }
 
-/// What a bundler left, before it is listed.
-struct Bundled {
-    entry: String,
-    inputs: Vec<PathBuf>,
-    warnings: Vec<String>,
-}
-
-/// Builds one function into `out`, which must be an empty folder. Nothing else is written, except by the user's own `build` command.
+/// Builds one function into `out`, which must be an empty folder. Nothing else is written, except by the user's own `build`
+/// command, and the packages of a Python function, which are kept in the project's `.bungee`.
 /// Errors are `InitError` with file and line for what is wrong with the module, its imports or the tools it needs.
 pub async fn build(
     project: &Project,
@@ -86,9 +54,9 @@ pub async fn build(
             BuildError::new(None, format!("`{entry}` belongs to no function"))
         }));
     };
-    let settings = project.place(name, "build");
+    let before = patch.build.as_ref().map(|_| inputs::Seen::of(&project.dir));
     if let Some(command) = &patch.build {
-        own_build(project, command, settings).await?;
+        own_build(project, command, project.place(name, "build")).await?;
     }
     let folder = Folder::new(&project.dir)
         .map_err(|error| BuildError::io(format!("cannot open {}", project.dir.display()), error))?;
@@ -102,20 +70,18 @@ pub async fn build(
             return Err(BuildError::new(project.place(name, "entry"), message));
         }
     };
-    let (bundled, exports) = bundle(&folder, &entry, patch, out, tools).await?;
-    let kind = kind::decide(&Question {
-        function: name,
+    let work = Work {
+        project,
+        name,
         patch,
-        exports: &exports,
-        entry: Some(Place {
-            file: folder.shown(&entry),
-            line: 1,
-            column: None,
-        }),
-        handler: project.place(name, "handler"),
-    })?;
-    let inputs = match patch.build {
-        Some(_) => inputs::around(folder.real(), &entry),
+        folder: &folder,
+        entry: &entry,
+        out,
+        tools,
+    };
+    let bundled = work.bundle().await?;
+    let inputs = match before {
+        Some(before) => before.inputs(folder.real(), &entry),
         None => bundled
             .inputs
             .iter()
@@ -130,112 +96,10 @@ pub async fn build(
     Ok(Built {
         manifest,
         entry: bundled.entry,
-        kind,
+        kind: bundled.kind,
+        handler: bundled.handler,
         warnings: bundled.warnings,
         inputs: inputs::with_beside(inputs, folder.real()),
-    })
-}
-
-/// Runs the bundler of the runtime, after the entry has been read.
-async fn bundle(
-    folder: &Folder,
-    entry: &str,
-    patch: &SettingsPatch,
-    out: &Path,
-    tools: &Tools,
-) -> Result<(Bundled, Exports), BuildError> {
-    let runtime = patch.runtime.unwrap_or(Runtime::Isolate);
-    let exports = if matches!(runtime, Runtime::Python | Runtime::Provided) {
-        Exports {
-            open: true,
-            ..Exports::default()
-        }
-    } else {
-        let (folder, entry) = (folder.clone(), entry.to_owned());
-        blocking(move || exports::of_file(&folder, &entry)).await?
-    };
-    let bundled = match runtime {
-        Runtime::Isolate => {
-            let (folder, entry, out) = (folder.clone(), entry.to_owned(), out.to_owned());
-            blocking(move || isolate(&folder, &entry, &out)).await?
-        }
-        Runtime::Bun => {
-            let order = bun::Order {
-                bun: &tools.bun,
-                folder,
-                entry,
-                format: exports.format,
-                patch,
-                out,
-                is_ahead: tools.is_ahead,
-                has_macros: tools.has_macros,
-            };
-            let done = bun::bundle(&order).await?;
-            Bundled {
-                entry: done.entry,
-                inputs: done.inputs,
-                warnings: done.warnings,
-            }
-        }
-        Runtime::Node => {
-            let (folder, entry, out) = (folder.clone(), entry.to_owned(), out.to_owned());
-            blocking(move || node(&folder, &entry, &out)).await?
-        }
-        Runtime::Python | Runtime::Provided => {
-            let (folder, entry, out) = (folder.clone(), entry.to_owned(), out.to_owned());
-            blocking(move || as_it_is(&folder, &entry, &out)).await?
-        }
-    };
-    Ok((bundled, exports))
-}
-
-/// Bundles for the isolate, and writes the files.
-fn isolate(folder: &Folder, entry: &str, out: &Path) -> Result<Bundled, BuildError> {
-    write(modules::bundle(folder, entry)?, out)
-}
-
-/// Bundles for Node, and writes the files; packages go along as they are.
-fn node(folder: &Folder, entry: &str, out: &Path) -> Result<Bundled, BuildError> {
-    let (modules, packages) = node::bundle(folder, entry)?;
-    packages.copy_to(out)?;
-    write(modules, out)
-}
-
-/// The folder of the entry, file by file.
-fn as_it_is(folder: &Folder, entry: &str, out: &Path) -> Result<Bundled, BuildError> {
-    let above = Path::new(entry).parent().unwrap_or(Path::new(""));
-    let cannot = |error| BuildError::io(format!("cannot read the folder of {entry}"), error);
-    let files = fs::read_dir(folder.real().join(above)).map_err(cannot)?;
-    let mut inputs = Vec::new();
-    for file in files {
-        let file = file.map_err(cannot)?;
-        if file.path().is_file() {
-            fs::copy(file.path(), out.join(file.file_name())).map_err(cannot)?;
-            inputs.push(above.join(file.file_name()));
-        }
-    }
-    let name = Path::new(entry).file_name().unwrap_or_default();
-    Ok(Bundled {
-        entry: name.to_string_lossy().into_owned(),
-        inputs,
-        warnings: Vec::new(),
-    })
-}
-
-fn write(modules: modules::Modules, out: &Path) -> Result<Bundled, BuildError> {
-    for (path, content) in &modules.files {
-        let file = out.join(path);
-        let written = file
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::write(&file, content));
-        written
-            .map_err(|error| BuildError::io(format!("cannot write {}", file.display()), error))?;
-    }
-    Ok(Bundled {
-        entry: modules.entry,
-        inputs: modules.inputs.into_iter().map(PathBuf::from).collect(),
-        warnings: modules.warnings,
     })
 }
 
@@ -274,7 +138,7 @@ async fn list(out: &Path) -> Result<Manifest, BuildError> {
 }
 
 /// Work that reads many files or much text, away from the threads that serve.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
 ) -> Result<T, BuildError> {
     match task::spawn_blocking(work).await {

@@ -13,7 +13,7 @@ use reader::Reader;
 mod reader;
 mod schema;
 
-/// A file that said nothing wrong.
+/// A file in which every word is known; its values are yet to be held against the limits.
 pub(crate) struct Config {
     /// The project; `default` if the file names none.
     pub(crate) project: Name,
@@ -41,38 +41,33 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
     let mut reader = Reader::new(file, text);
     let project = reader.top(document.get_ref())?;
     let Checked { functions } = toml::from_str(text).map_err(broken)?;
-    let config = Config {
+    Ok(Config {
         project,
         functions,
         places: reader.places,
-    };
-    config.check_values()?;
-    Ok(config)
+    })
 }
 
-impl Config {
-    /// Checks each function's values against the limits, and all routes against one another.
-    fn check_values(&self) -> Result<(), ConfigError> {
-        let limits = Limits::default();
-        let mut routes = RouteTable::default();
-        for (name, patch) in &self.functions {
-            let settings = patch.resolve(&limits).map_err(|error| {
-                let place = self.place(name, &error.key);
-                ConfigError::new(place, format!("`{}` {}", error.key, error.why))
+/// Checks each function's values against the limits, and all routes against one another.
+pub(crate) fn check_values(
+    functions: &BTreeMap<Name, SettingsPatch>,
+    places: &BTreeMap<String, Place>,
+) -> Result<(), ConfigError> {
+    let limits = Limits::default();
+    let mut routes = RouteTable::default();
+    for (name, patch) in functions {
+        let settings = patch.resolve(&limits).map_err(|error| {
+            let place = place(places, name, &error.key);
+            ConfigError::new(place, format!("`{}` {}", error.key, error.why))
+        })?;
+        for (at, route) in settings.routes.into_iter().enumerate() {
+            routes.insert(route, ()).map_err(|error| {
+                let place = place(places, name, &format!("routes.{at}"));
+                ConfigError::new(place, error.to_string())
             })?;
-            for (at, route) in settings.routes.into_iter().enumerate() {
-                routes.insert(route, ()).map_err(|error| {
-                    ConfigError::new(self.place(name, &format!("routes.{at}")), error.to_string())
-                })?;
-            }
         }
-        Ok(())
     }
-
-    /// Where a function's key stands, or the table around it.
-    pub(crate) fn place(&self, function: &Name, key: &str) -> Option<Place> {
-        place(&self.places, function, key)
-    }
+    Ok(())
 }
 
 /// Where `functions.NAME.KEY` stands, or the nearest table around it.

@@ -154,6 +154,12 @@ impl BuildError {
         self
     }
 
+    /// The same, said of this place if there is one.
+    pub(crate) fn at(mut self, place: Option<Place>) -> BuildError {
+        self.place = place.map(Box::new).or(self.place);
+        self
+    }
+
     pub(crate) fn frame(mut self, frame: impl Into<String>) -> BuildError {
         self.frame = Some(frame.into());
         self

@@ -14,12 +14,17 @@ mod maps;
 mod modules;
 mod node;
 mod project;
+mod provided;
+mod python;
 mod resolve;
 mod source;
+mod tools;
+mod whole;
 
 pub use archive::{UnpackError, pack, unpack};
-pub use bundle::{Built, Tools, build};
+pub use bundle::{Built, build};
 pub use error::{BuildError, ConfigError, Place};
 pub use exports::has_export;
 pub use files::{FilesError, manifest_of};
 pub use project::Project;
+pub use tools::Tools;

@@ -4,21 +4,21 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
-use model::{Name, SettingsPatch};
+use model::{Name, Runtime, SettingsPatch};
 
 use crate::{
     config,
     error::{ConfigError, Place, shown, utf8},
 };
+use entry::Search;
+
+mod entry;
 
 /// The file that describes a project.
 const FILE: &str = "bungee.toml";
-
-/// What a module's name may end with, in the order in which files are looked for.
-const MODULES: [&str; 8] = ["ts", "tsx", "mts", "js", "jsx", "mjs", "cts", "cjs"];
 
 /// Files of `functions/` that are functions when there is no `bungee.toml`.
 const FOLDER_MODULES: [&str; 5] = ["ts", "js", "mts", "mjs", "py"];
@@ -73,12 +73,9 @@ impl Project {
         if project.functions.is_empty() {
             project.functions = functions_of_folder(dir)?;
         }
-        for (name, patch) in &project.functions {
-            // The user's own build command may be what makes the entry.
-            if patch.build.is_none() {
-                project.entry(name)?;
-            }
-        }
+        let entries = project.choose_runtimes();
+        config::check_values(&project.functions, &project.places)?;
+        entries?;
         Ok(project)
     }
 
@@ -93,9 +90,9 @@ impl Project {
     }
 
     /// The module a function starts with, relative to the folder, `/` between parts.
-    /// Without an `entry`, `functions/NAME`, `src/NAME` and `NAME` are tried with every known ending.
+    /// Without an `entry`, `functions/NAME`, `src/NAME` and `NAME` are tried with every known ending; for a `provided`
+    /// function, `NAME/bootstrap` in these places, and `bootstrap`.
     pub fn entry(&self, function: &Name) -> Result<String, ConfigError> {
-        let place = |key| config::place(&self.places, function, key);
         let patch = self.functions.get(function).ok_or_else(|| {
             ConfigError::new(
                 None,
@@ -105,60 +102,40 @@ impl Project {
                 ),
             )
         })?;
-        let Some(entry) = &patch.entry else {
-            return self.entry_by_name(function);
+        let search = Search {
+            project: self,
+            function,
+            patch,
         };
-        let parts: Option<Vec<&str>> = Path::new(entry)
-            .components()
-            .filter(|part| !matches!(part, Component::CurDir))
-            .map(|part| match part {
-                Component::Normal(part) => part.to_str(),
-                Component::Prefix(_)
-                | Component::RootDir
-                | Component::CurDir
-                | Component::ParentDir => None,
-            })
-            .collect();
-        let path = match parts {
-            Some(parts) if !parts.is_empty() => parts.join("/"),
-            Some(_) | None => {
-                let message = format!("`entry` is `{entry}`, which does not lie in the folder");
-                return Err(ConfigError::new(place("entry"), message)
-                    .hint("write it relative to the folder, like \"src/hello.ts\""));
-            }
-        };
-        if !self.dir.join(&path).is_file() {
-            return Err(ConfigError::new(
-                place("entry"),
-                format!("`entry` is `{entry}`, and there is no such file"),
-            ));
-        }
-        Ok(path)
+        search.entry()
     }
 
-    fn entry_by_name(&self, function: &Name) -> Result<String, ConfigError> {
-        for folder in ["functions/", "src/", ""] {
-            for ending in MODULES {
-                let path = format!("{folder}{function}.{ending}");
-                if self.dir.join(&path).is_file() {
-                    return Ok(path);
+    /// A Python file says by its ending what runs it. The error is that of the first function without its entry.
+    fn choose_runtimes(&mut self) -> Result<(), ConfigError> {
+        let mut on_python = Vec::new();
+        let mut missing = Ok(());
+        for (name, patch) in &self.functions {
+            let entry = match self.entry(name) {
+                Ok(entry) => Some(entry),
+                Err(error) => {
+                    // The user's own build command may be what makes the entry.
+                    if patch.build.is_none() {
+                        missing = missing.and(Err(error));
+                    }
+                    patch.entry.clone()
                 }
+            };
+            let is_python = entry.is_some_and(|entry| entry.ends_with(".py"));
+            if is_python && patch.runtime.is_none() {
+                on_python.push(name.clone());
             }
         }
-        let place = config::place(&self.places, function, "entry");
-        let python = ["functions/", "src/", ""]
-            .map(|folder| self.dir.join(format!("{folder}{function}.py")));
-        if python.iter().any(|file| file.is_file()) {
-            return Err(ConfigError::new(
-                place,
-                "the `python` runtime arrives later",
-            ));
+        for name in on_python {
+            if let Some(patch) = self.functions.get_mut(&name) {
+                patch.runtime = Some(Runtime::Python);
+            }
         }
-        let message = format!(
-            "`{function}` has no `entry`, and there is no functions/{function}.ts or src/{function}.ts"
-        );
-        let hint = format!("add `entry = \"src/{function}.ts\"` under `[functions.{function}]`");
-        Err(ConfigError::new(place, message).hint(hint))
+        missing
     }
 
     /// Where a function's key stands in `bungee.toml`, or the table around it; `None` without the file.
@@ -198,10 +175,7 @@ fn functions_of_folder(dir: &Path) -> Result<BTreeMap<Name, SettingsPatch>, Conf
             continue;
         };
         let (stem, ending) = (stem.to_string_lossy(), ending.to_string_lossy());
-        let is_beside = [".d", ".test", ".spec"]
-            .iter()
-            .any(|end| stem.ends_with(end));
-        if !FOLDER_MODULES.contains(&ending.as_ref()) || is_beside {
+        if !FOLDER_MODULES.contains(&ending.as_ref()) || is_beside(&stem, &ending) {
             continue;
         }
         let place = Some(Place {
@@ -209,12 +183,6 @@ fn functions_of_folder(dir: &Path) -> Result<BTreeMap<Name, SettingsPatch>, Conf
             line: 1,
             column: None,
         });
-        if ending == "py" {
-            return Err(ConfigError::new(
-                place,
-                "the `python` runtime arrives later",
-            ));
-        }
         let name = Name::function(&stem).map_err(|error| {
             ConfigError::new(
                 place.clone(),
@@ -233,6 +201,19 @@ fn functions_of_folder(dir: &Path) -> Result<BTreeMap<Name, SettingsPatch>, Conf
         }
     }
     Ok(functions)
+}
+
+/// Whether a module is there for others: tests, types, parts of a package.
+fn is_beside(stem: &str, ending: &str) -> bool {
+    if ending == "py" {
+        return stem.starts_with('_')
+            || stem.starts_with("test_")
+            || stem.ends_with("_test")
+            || stem == "conftest";
+    }
+    [".d", ".test", ".spec"]
+        .iter()
+        .any(|end| stem.ends_with(end))
 }
 
 fn no_functions(dir: &Path, has_file: bool) -> ConfigError {

@@ -3,7 +3,7 @@
 use std::{io, path::Path, path::PathBuf, time::Duration};
 
 use build::{BuildError, Built, Project, Tools};
-use model::{Digest, FunctionId, Name, SettingsPatch, VersionNumber};
+use model::{Digest, FunctionId, Name, Runtime, SettingsPatch, VersionNumber};
 use tokio::{fs, task, time::Instant};
 
 use crate::api::{Activated, ApiError, Client, Created, NewVersion};
@@ -56,6 +56,8 @@ pub enum Step {
 pub struct Deployed {
     /// The function.
     pub function: FunctionId,
+    /// What runs it.
+    pub runtime: Runtime,
     /// The version that calls reach now.
     pub version: VersionNumber,
     /// Digest of bundle and settings.
@@ -109,6 +111,8 @@ impl From<ApiError> for DeployError {
 pub struct Prepared {
     /// The function.
     pub function: FunctionId,
+    /// What runs it.
+    pub runtime: Runtime,
     /// The version to point at.
     pub created: Created,
     /// Files whose change asks for another deployment, absolute.
@@ -138,11 +142,13 @@ pub async fn prepare(
     });
     let is_new = upload(client, &bundle, order.out, &built).await?;
     progress(Step::Uploaded { is_new });
+    let settings = settings(order.project, order.function, built.handler);
+    let runtime = settings.runtime.unwrap_or(Runtime::Isolate);
     let new = NewVersion {
         bundle,
         entry: built.entry,
         kind: built.kind,
-        settings: settings(order.project, order.function),
+        settings,
     };
     let created = client.create_version(&function, &new).await?;
     progress(Step::Versioned {
@@ -151,6 +157,7 @@ pub async fn prepare(
     });
     Ok(Prepared {
         function,
+        runtime,
         created,
         inputs: built.inputs,
         started,
@@ -161,6 +168,7 @@ pub async fn prepare(
 pub async fn activate(client: &Client, prepared: Prepared) -> Result<Deployed, ApiError> {
     let Prepared {
         function,
+        runtime,
         created,
         inputs,
         started,
@@ -173,6 +181,7 @@ pub async fn activate(client: &Client, prepared: Prepared) -> Result<Deployed, A
     } = client.activate(&function, created.version).await?;
     Ok(Deployed {
         function,
+        runtime,
         version,
         digest: created.digest,
         previous,
@@ -183,9 +192,13 @@ pub async fn activate(client: &Client, prepared: Prepared) -> Result<Deployed, A
     })
 }
 
-/// The settings as they were written.
-fn settings(project: &Project, function: &Name) -> SettingsPatch {
-    project.functions.get(function).cloned().unwrap_or_default()
+/// The settings as they were written, and what the build found out.
+fn settings(project: &Project, function: &Name, handler: Option<String>) -> SettingsPatch {
+    let written = project.functions.get(function).cloned().unwrap_or_default();
+    SettingsPatch {
+        handler: handler.or(written.handler),
+        ..written
+    }
 }
 
 /// Sends the bundle if the server has none of that digest; says whether it was sent.

@@ -15,6 +15,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -109,6 +110,8 @@ pub enum Event {
         /// Why.
         error: ApiError,
     },
+    /// A build does something that takes long.
+    Busy(String),
     /// The system gives no notifications: files are looked at now and then.
     Polls,
     /// Files cannot be watched at all; saves are not seen.
@@ -166,8 +169,13 @@ impl Dev {
         prepare_state(&state)?;
         let home = project.name.clone();
         let names = project.functions.keys().cloned().collect();
+        let hears = events.clone();
         let tools = Tools {
             is_for_debuggers: options.inspect.is_some(),
+            heard: Some(Arc::new(move |line: &str| {
+                // Nobody listens only while everything ends.
+                let _nobody_listens = hears.send(Event::Busy(line.to_owned()));
+            })),
             ..Tools::default()
         };
         let lender = options.lender.clone();

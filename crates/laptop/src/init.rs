@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,7 @@ type File = (&'static str, &'static str);
 /// A project to begin with.
 #[derive(Debug, Clone, Copy)]
 pub struct Template {
-    /// How it is asked for: the runtime that it shows.
+    /// How it is asked for: the runtime or the language that it shows.
     pub name: &'static str,
     files: &'static [File],
 }
@@ -22,7 +23,7 @@ const GITIGNORE: File = (".gitignore", include_str!("../templates/gitignore"));
 const TSCONFIG: File = ("tsconfig.json", include_str!("../templates/tsconfig.json"));
 
 /// Every template, the default first.
-pub const TEMPLATES: [Template; 3] = [
+pub const TEMPLATES: [Template; 7] = [
     Template {
         name: "isolate",
         files: &[
@@ -67,6 +68,75 @@ pub const TEMPLATES: [Template; 3] = [
                 include_str!("../templates/node/package.json"),
             ),
             TSCONFIG,
+            GITIGNORE,
+        ],
+    },
+    Template {
+        name: "python",
+        files: &[
+            (
+                "bungee.toml",
+                include_str!("../templates/python/bungee.toml"),
+            ),
+            (
+                "src/hello.py",
+                include_str!("../templates/python/src/hello.py"),
+            ),
+            GITIGNORE,
+        ],
+    },
+    Template {
+        name: "go",
+        files: &[
+            ("bungee.toml", include_str!("../templates/go/bungee.toml")),
+            (
+                "cmd/hello/main.go",
+                include_str!("../../../examples/go/cmd/hello/main.go"),
+            ),
+            ("go.mod", include_str!("../../../examples/go/go.mod")),
+            ("go.sum", include_str!("../../../examples/go/go.sum")),
+            (
+                ".gitignore",
+                include_str!("../../../examples/go/.gitignore"),
+            ),
+        ],
+    },
+    Template {
+        name: "rust",
+        files: &[
+            (
+                "bungee.toml",
+                include_str!("../../../examples/rust/bungee.toml"),
+            ),
+            (
+                "Cargo.toml",
+                include_str!("../../../examples/rust/Cargo.toml"),
+            ),
+            (
+                "src/main.rs",
+                include_str!("../../../examples/rust/src/main.rs"),
+            ),
+            (
+                ".gitignore",
+                include_str!("../../../examples/rust/.gitignore"),
+            ),
+        ],
+    },
+    Template {
+        name: "bash",
+        files: &[
+            (
+                "bungee.toml",
+                include_str!("../../../examples/bash/bungee.toml"),
+            ),
+            (
+                "hello/bootstrap",
+                include_str!("../../../examples/bash/hello/bootstrap"),
+            ),
+            (
+                "hello/hello.sh",
+                include_str!("../../../examples/bash/hello/hello.sh"),
+            ),
             GITIGNORE,
         ],
     },
@@ -150,5 +220,9 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let mut file = fs::File::create_new(path)?;
-    file.write_all(text.as_bytes())
+    file.write_all(text.as_bytes())?;
+    if text.starts_with("#!") {
+        file.set_permissions(fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
 }

@@ -32,6 +32,10 @@ pub(crate) const PARAMS: HeaderName = HeaderName::from_static("x-bungee-params")
 /// When the invocation will be killed; set where it starts to run.
 const DEADLINE: HeaderName = HeaderName::from_static("x-bungee-deadline");
 
+/// On the answer of an event handler that streams: `stream` for bytes as they come, `response` for a whole response of its
+/// own. Between servers and workers only.
+pub(crate) const ANSWER: HeaderName = HeaderName::from_static("x-bungee-answer");
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -144,9 +148,15 @@ pub(crate) fn brought(parts: &mut request::Parts, marks: &Marks) {
     parts.version = Version::HTTP_11;
 }
 
+/// Whether an event handler answers by streaming, with status and headers, and not with a result.
+pub(crate) fn streams(headers: &HeaderMap) -> bool {
+    headers.contains_key(ANSWER)
+}
+
 /// Makes a handler's response the one that the client gets.
 pub(crate) fn response(parts: &mut response::Parts, marks: &Marks) {
     strip_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(ANSWER);
     parts.headers.insert(INVOCATION_ID, marks.id_header.clone());
     // An empty reason is no reason; the usual one says more.
     let reason = parts.extensions.get::<ReasonPhrase>();

@@ -430,8 +430,14 @@ impl Walk<'_> {
         let event = function_url::event(&parts, &body, &origin)?;
         limit.check(event.len())?;
         let lease = self.acquire().await?;
-        let response = ask_with_event(lease, event, &self.marks, &app.limits).await?;
-        Ok(Answered::Whole(response))
+        match ask_with_event(lease, event, &self.marks, &app.limits).await? {
+            EventAnswer::Whole(response) => Ok(Answered::Whole(response)),
+            EventAnswer::Streamed(response) => {
+                let (parts, answer) = response.into_parts();
+                self.invocation.answers_with(parts.status, &parts.headers);
+                Ok(Answered::Streamed(parts, answer))
+            }
+        }
     }
 
     async fn acquire(&mut self) -> Result<Lease, Failure> {
@@ -446,22 +452,39 @@ impl Walk<'_> {
     }
 }
 
-/// Sends an event handler the event that a web request became; its result becomes the response.
+/// What became of an event that a web request became.
+pub(crate) enum EventAnswer {
+    /// The handler's result, as a response.
+    Whole(Response<Bytes>),
+    /// What the handler streams, with a head that it may have said itself.
+    Streamed(Response<Answer>),
+}
+
+/// Sends an event handler the event that a web request became; its result becomes the response, or what it streams.
 pub(crate) async fn ask_with_event(
     lease: Lease,
     event: Bytes,
     marks: &Marks,
     limits: &Limits,
-) -> Result<Response<Bytes>, Failure> {
+) -> Result<EventAnswer, Failure> {
     let answer = lease
         .send(event_request(event, marks, Trigger::Http))
         .await?;
+    if forward::streams(answer.headers()) {
+        let (mut parts, answer) = answer.into_parts();
+        forward::response(&mut parts, marks);
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(uninvited_switch());
+        }
+        BodyLimit::response(limits).check_hint(&answer.size_hint())?;
+        return Ok(EventAnswer::Streamed(Response::from_parts(parts, answer)));
+    }
     let result = whole_answer(answer.into_body(), BodyLimit::result(limits)).await?;
     let mut response = function_url::response(result)?;
     response
         .headers_mut()
         .insert(forward::INVOCATION_ID, marks.id_header.clone());
-    Ok(response)
+    Ok(EventAnswer::Whole(response))
 }
 
 /// The failure of a handler that switched protocols for a caller who did not ask for that.

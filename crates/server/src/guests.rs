@@ -20,7 +20,8 @@ use crate::{
     app::App,
     bodies::{BodyLimit, Broke, whole, whole_answer},
     builds::STALE,
-    errors, forward, function_url, gateway,
+    errors, forward, function_url,
+    gateway::{self, EventAnswer},
     invoker::{Body, Lease},
     journal::Invocation,
     marks::Marks,
@@ -181,7 +182,7 @@ impl Stay<'_> {
         };
         let lease = self.acquire().await?;
         let response = lease.send(Request::from_parts(parts, body)).await?;
-        if self.deployed.version.kind == Kind::Web {
+        if self.deployed.version.kind == Kind::Web || forward::streams(response.headers()) {
             return Ok(Answered::Streamed(response));
         }
         let (parts, answer) = response.into_parts();
@@ -216,8 +217,11 @@ impl Stay<'_> {
         let event = function_url::event(&parts, &body, &origin)?;
         limit.check(event.len())?;
         let lease = self.acquire().await?;
-        let response = gateway::ask_with_event(lease, event, &self.marks, &self.app.limits).await?;
-        Ok(Answered::Whole(response))
+        let asked = gateway::ask_with_event(lease, event, &self.marks, &self.app.limits);
+        Ok(match asked.await? {
+            EventAnswer::Whole(response) => Answered::Whole(response),
+            EventAnswer::Streamed(response) => Answered::Streamed(response),
+        })
     }
 
     fn body(&self, inner: GuestBody, limit: BodyLimit) -> Limited {
@@ -264,7 +268,12 @@ impl Stay<'_> {
             Answered::Whole(response) => Ok(Answered::Whole(response)),
             Answered::Streamed(response) => {
                 let (mut parts, answer) = response.into_parts();
+                let streams = parts.headers.get(forward::ANSWER).cloned();
                 forward::response(&mut parts, &self.marks);
+                // The server from which the event came has to know too.
+                if let Some(streams) = streams.filter(|_| is_event) {
+                    parts.headers.insert(forward::ANSWER, streams);
+                }
                 if parts.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Err(gateway::uninvited_switch());
                 }
@@ -282,7 +291,8 @@ impl Stay<'_> {
             }
             Ok(Answered::Streamed(response)) => {
                 let (parts, answer) = response.into_parts();
-                self.answers((!is_event).then_some((parts.status, &parts.headers)));
+                let has_head = !is_event || forward::streams(&parts.headers);
+                self.answers(has_head.then_some((parts.status, &parts.headers)));
                 let streamed =
                     Streamed::answering(&parts, answer, self.invocation, limits, Some(self.broke));
                 let body = GuestAnswer(Source::Streamed(Box::new(streamed)));

@@ -230,11 +230,12 @@ impl Carrier<'_> {
     async fn event(&mut self, lease: Lease, event: Bytes) -> Result<Answer, Failure> {
         let request = gateway::event_request(event, self.marks, self.trigger);
         let response = lease.send(request).await?;
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         let body = whole_answer(body, BodyLimit::result(&self.app.limits)).await?;
+        let streams = parts.headers.remove(forward::ANSWER).is_some();
         let head = match self.deployed.version.kind {
-            Kind::Event => None,
-            Kind::Web => {
+            Kind::Event if !streams => None,
+            Kind::Event | Kind::Web => {
                 self.invocation.answers(parts.status);
                 Some((parts.status, parts.headers))
             }
@@ -281,8 +282,14 @@ impl Carrier<'_> {
                 };
                 let event = function_url::event(&parts, &body, &origin)?;
                 let request = gateway::event_request(event, self.marks, self.trigger);
-                let body = lease.send(request).await?.into_body();
-                function_url::response(whole_answer(body, limit).await?)?
+                let (mut parts, body) = lease.send(request).await?.into_parts();
+                let streams = forward::streams(&parts.headers);
+                forward::response(&mut parts, self.marks);
+                let body = whole_answer(body, limit).await?;
+                match streams {
+                    true => http::Response::from_parts(parts, body),
+                    false => function_url::response(body)?,
+                }
             }
         };
         self.invocation.answers(response.status());

@@ -388,7 +388,8 @@ fn failure_of(fault: HandlerFault, version: &crate::Version, limit: Limit) -> Fa
     }
 }
 
-fn handler_error(fault: HandlerFault) -> Failure {
+/// The failure of a handler that threw.
+pub(crate) fn handler_error(fault: HandlerFault) -> Failure {
     let message = match fault.message.as_str() {
         "" => fault.error_type.clone(),
         message => format!("{}: {message}", fault.error_type),

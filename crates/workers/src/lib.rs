@@ -3,6 +3,7 @@
 
 mod blank;
 mod body;
+mod breaks;
 mod cgroup;
 mod exchange;
 mod house;

@@ -1,6 +1,6 @@
 //! What a worker writes: control lines, and raw bytes on its standard output and error, told apart by invocation.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use model::{ByteSize, HandlerFault, InvocationId, Level, LogLine, Runtime};
 use serde::Deserialize;
@@ -45,6 +45,11 @@ enum Control {
     },
     /// An error that nobody caught ends the worker.
     Fatal {
+        error: HandlerFault,
+    },
+    /// An answer that had begun failed midway; its connection breaks next.
+    Broken {
+        id: InvocationId,
         error: HandlerFault,
     },
     /// Node's inspector listens.
@@ -135,6 +140,10 @@ impl Reader {
                 }
             }
             Ok(Control::Fatal { error }) => self.fatal(error),
+            Ok(Control::Broken { id, error }) => {
+                let error = crate::trace::remap(error, &self.dir());
+                self.worker.breaks.tell(id, error);
+            }
             Ok(Control::Log {
                 id,
                 level,
@@ -158,13 +167,7 @@ impl Reader {
     }
 
     fn fatal(&mut self, error: HandlerFault) {
-        let dir = self
-            .worker
-            .version
-            .get()
-            .map(|version| version.dir.clone())
-            .unwrap_or_default();
-        let error = crate::trace::remap(error, &dir);
+        let error = crate::trace::remap(error, &self.dir());
         let text = error
             .stack
             .clone()
@@ -174,6 +177,14 @@ impl Reader {
         let text = format!("uncaught {}: {text}", error.error_type);
         self.cut(id, Said::new(Level::Error, text));
         self.worker.fatal.set(error).ok();
+    }
+
+    /// The folder of what it runs.
+    fn dir(&self) -> PathBuf {
+        let version = self.worker.version.get();
+        version
+            .map(|version| version.dir.clone())
+            .unwrap_or_default()
     }
 
     fn say(&mut self, word: Result<(), HandlerFault>) {

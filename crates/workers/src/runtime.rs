@@ -27,6 +27,9 @@ const NODE_BOOTSTRAP: [(&str, &str); 4] = [
     ("node_web.cjs", include_str!("bootstrap/node_web.js")),
 ];
 
+/// What both of them load for a function that streams as Lambda's do.
+const STREAMING: (&str, &str) = ("awslambda.cjs", include_str!("bootstrap/awslambda.js"));
+
 /// Node's heap may grow to this share of a worker's memory, in percent, so that it is Node that finds out and says what
 /// happened; the rest is for buffers and for Node itself.
 const NODE_HEAP_PERCENT: u64 = 75;
@@ -123,7 +126,8 @@ pub fn prepare_run_dir(dir: &Path) -> io::Result<()> {
     fs::write(dir.join("bun.js"), BUN_BOOTSTRAP)?;
     // What a spare loads to have loaded something.
     fs::write(dir.join("blank.js"), "// @bun\n")?;
-    for (name, source) in NODE_BOOTSTRAP.into_iter().chain(PYTHON_BOOTSTRAP) {
+    let others = NODE_BOOTSTRAP.into_iter().chain(PYTHON_BOOTSTRAP);
+    for (name, source) in others.chain([STREAMING]) {
         fs::write(dir.join(name), source)?;
     }
     Ok(())

@@ -28,8 +28,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::Body, exchange::Conn, inspect::Inspector, limit::Limit, runtime_api::Api, slots::Gate,
-    spawner::kill_group, version::Version,
+    body::Body, breaks::Breaks, exchange::Conn, inspect::Inspector, limit::Limit, runtime_api::Api,
+    slots::Gate, spawner::kill_group, version::Version,
 };
 
 /// Between TERM and KILL, for a worker that has nothing in flight.
@@ -88,6 +88,8 @@ pub struct Worker {
     pub fatal: OnceLock<HandlerFault>,
     /// The last line of its standard error before it was ready, for a worker that calls the Runtime API.
     pub last_words: Mutex<String>,
+    /// Answers that broke off midway.
+    pub breaks: Breaks,
     /// How the process ended, once it is reaped.
     pub exit: OnceLock<ExitStatus>,
     /// Cancelled once `exit` is set and everything it wrote has been read.
@@ -276,6 +278,7 @@ impl Worker {
             cause: OnceLock::new(),
             fatal: OnceLock::new(),
             last_words: Mutex::default(),
+            breaks: Breaks::default(),
             exit: OnceLock::new(),
             gone: CancellationToken::new(),
             drain: birth.drain,
@@ -387,9 +390,12 @@ impl Worker {
     /// Why an invocation on this worker got no answer: waits a moment for the process's end to be known.
     pub async fn why_lost(&self, id: InvocationId) -> Failure {
         if self.cause.get().is_none() {
-            tokio::time::timeout(EXIT_WAIT, self.gone.cancelled())
-                .await
-                .ok();
+            tokio::select! {
+                biased;
+                fault = self.breaks.of(id) => return crate::exchange::handler_error(fault),
+                () = self.gone.cancelled() => {}
+                () = tokio::time::sleep(EXIT_WAIT) => {}
+            }
         }
         match (self.cause.get(), self.exit.get()) {
             (Some(cause), _) => self.failure(cause, id),

@@ -7,6 +7,8 @@ use super::*;
 mod any;
 mod isolate;
 mod on_bun;
+#[cfg(unix)]
+mod python;
 
 /// A project with these files.
 struct World {

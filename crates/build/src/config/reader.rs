@@ -150,7 +150,9 @@ impl<'t> Reader<'t> {
             Shape::Live => {
                 self.word::<Live>(key, value, Live::ALL.iter().map(|live| live.as_str()))
             }
-            Shape::Runtime => self.runtime(key, value),
+            Shape::Runtime => {
+                self.word::<Runtime>(key, value, Runtime::ALL.iter().map(|word| word.as_str()))
+            }
             Shape::Span => self.unit::<TimeSpan>(key, value, "30s"),
             Shape::Size => self.unit::<ByteSize>(key, value, "256MB"),
             Shape::Count => self.count(key, value),
@@ -203,11 +205,6 @@ impl<'t> Reader<'t> {
             Some(word) => error.hint(format!("did you mean `{word}`?")),
             None => error,
         })
-    }
-
-    fn runtime(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
-        let words = ["isolate", "bun", "node", "python", "provided"];
-        self.word::<Runtime>(key, value, words.into_iter())
     }
 
     fn unit<T: FromStr<Err = model::UnitError>>(

@@ -78,8 +78,6 @@ fn without_an_entry_the_name_finds_the_module() {
         told.starts_with("bungee.toml:1: `hello` has no `entry`"),
         "{told}"
     );
-    let told = refused_folder(&[("bungee.toml", toml), ("src/hello.py", "")]);
-    assert_eq!(told, "bungee.toml:1: the `python` runtime arrives later");
 }
 
 #[test]
@@ -106,8 +104,6 @@ fn a_folder_without_functions_is_told_the_next_step() {
     assert!(told.starts_with("bungee.toml names no function"), "{told}");
     let error = Project::load(Path::new("/nowhere/at/all")).unwrap_err();
     assert_eq!(error.to_string(), "there is no folder /nowhere/at/all");
-    let told = refused_folder(&[("functions/a.py", "")]);
-    assert_eq!(told, "functions/a.py:1: the `python` runtime arrives later");
     let told = refused_folder(&[("functions/a b.ts", "")]);
     assert!(
         told.starts_with(
@@ -234,6 +230,67 @@ fn what_is_not_built_yet_is_refused_by_name() {
     assert_eq!(
         refused("[local.db]\nport = 1"),
         "bungee.toml:1: `[local.*]` arrives later"
+    );
+}
+
+#[test]
+fn a_python_file_says_what_runs_it() {
+    let toml = "[functions.hello]\n";
+    for path in ["functions/hello.py", "src/hello.py", "hello.py"] {
+        let dir = folder(&[("bungee.toml", toml), (path, "")]);
+        let project = load(dir.path());
+        assert_eq!(project.entry(&name("hello")).unwrap(), path);
+        let patch = &project.functions[&name("hello")];
+        assert_eq!(patch.runtime, Some(Runtime::Python));
+    }
+    let told = refused("[functions.hello]\nruntime = 'python'\nhandler = 'shop.main.handler'");
+    assert_eq!(
+        told,
+        "bungee.toml:1: `hello` has no `entry`, and there is no shop/main.py or src/shop/main.py or functions/shop/main.py | add `entry = \"shop/main.py\"` under `[functions.hello]`"
+    );
+    let wrong = |settings: &str, file: &str| {
+        let toml = format!("[functions.hello]\n{settings}\nentry = '{file}'");
+        refused_folder(&[("bungee.toml", &toml), (file, "")])
+    };
+    assert_eq!(
+        wrong("runtime = 'bun'", "a.py"),
+        "bungee.toml:2: the entry is `a.py`, and `runtime` is `bun` | leave `runtime` out, or write `runtime = \"python\"`"
+    );
+    assert!(wrong("runtime = 'python'", "a.ts").contains("ends in `.py`"));
+}
+
+#[test]
+fn python_modules_of_the_folder_are_functions_but_for_tests_and_packages() {
+    let dir = folder(&[
+        ("functions/hello.py", ""),
+        ("functions/__init__.py", ""),
+        ("functions/test_hello.py", ""),
+        ("functions/conftest.py", ""),
+        ("functions/other.ts", ""),
+    ]);
+    let project = load(dir.path());
+    let names: Vec<&str> = project.functions.keys().map(Name::as_str).collect();
+    assert_eq!(names, ["hello", "other"]);
+    let told = refused_folder(&[("functions/a.ts", ""), ("functions/a.py", "")]);
+    assert!(told.contains("two files name the function `a`"), "{told}");
+}
+
+#[test]
+fn a_provided_function_begins_with_its_bootstrap() {
+    let toml = "[functions.hello]\nruntime = 'provided'\n";
+    for path in [
+        "functions/hello/bootstrap",
+        "src/hello/bootstrap",
+        "hello/bootstrap",
+        "bootstrap",
+    ] {
+        let dir = folder(&[("bungee.toml", toml), (path, "")]);
+        assert_eq!(load(dir.path()).entry(&name("hello")).unwrap(), path);
+    }
+    let told = refused(toml);
+    assert!(
+        told.contains("no functions/hello/bootstrap or src/hello/bootstrap or hello/bootstrap"),
+        "{told}"
     );
 }
 

@@ -1,7 +1,7 @@
 //! `bungee deploy`: every function of a folder, or some of them, built and uploaded; only when all of them are ready
 //! do calls reach the new versions.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use build::{Project, Tools};
 use clap::Args;
@@ -69,6 +69,7 @@ impl Deploy {
                 out: &scratch.path().join(name.as_str()),
                 tools: &Tools {
                     is_ahead: true,
+                    heard: Some(hearer(door)),
                     ..Tools::default()
                 },
             };
@@ -119,6 +120,12 @@ pub fn complaint(error: DeployError) -> Complaint {
             format!("cannot use {}: {error}", folder.display()),
         ),
     }
+}
+
+/// Says what takes long.
+fn hearer(door: &Door) -> Arc<dyn Fn(&str) + Send + Sync> {
+    let printer = door.printer;
+    Arc::new(move |line| printer.note(line))
 }
 
 /// Warnings always, the rest with `--verbose`.

@@ -24,7 +24,7 @@ pub struct Init {
     /// The folder, made if need be
     #[arg(default_value = ".", hide_default_value = true)]
     dir: PathBuf,
-    /// What it begins with: isolate, bun or node
+    /// What it begins with: isolate, bun, node, python, go, rust or bash
     #[arg(long, value_name = "NAME", default_value = "isolate")]
     template: String,
     /// Add launch files for VS Code and JetBrains, which attach to Bun and Node workers of `bungee dev --inspect`

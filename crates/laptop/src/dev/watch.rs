@@ -30,7 +30,15 @@ const GATHER: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(250);
 
 /// Folders whose changes are not sources; watching them would cost much and tell nothing.
-const IGNORED: [&str; 5] = [".bungee", ".git", "node_modules", "target", ".hg"];
+const IGNORED: [&str; 7] = [
+    ".bungee",
+    ".git",
+    ".hg",
+    ".venv",
+    "__pycache__",
+    "node_modules",
+    "target",
+];
 
 /// What was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -156,13 +156,16 @@ async fn make(
         Runtime::Provided => patch.kind = Some(Kind::Event),
     }
     let project = Project::of_one(workshop.source(), id.name.clone(), patch.clone());
+    let python = app.deploys.python.clone();
     let tools = Tools {
         bun: app.deploys.bun.clone().unwrap_or_else(|| "bun".into()),
+        python: python.unwrap_or_else(|| "python3".into()),
         // What came over the network runs in workers only.
         has_macros: false,
         ..Tools::default()
     };
     let built = build::build(&project, &id.name, workshop.out(), &tools).await?;
+    patch.handler = built.handler.clone().or(patch.handler);
     Ok((built, patch))
 }
 

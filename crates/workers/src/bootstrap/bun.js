@@ -42,7 +42,7 @@ function tell(line) {
 /** A stack without the frames of this file: they say nothing about the function. */
 function stackOf(thrown) {
   const lines = String(thrown.stack ?? "").split("\n");
-  return lines.filter((line) => !/[/\\]run[/\\]bun\.js:\d/.test(line)).join("\n");
+  return lines.filter((line) => !/[/\\]run[/\\](bun\.js|awslambda\.cjs):\d/.test(line)).join("\n");
 }
 
 /** What is kept of a message or a stack: the server reads 1 MiB of a fault at most. */
@@ -266,7 +266,69 @@ function callEvent(handler, event, context) {
   });
 }
 
+/** Lambda's streaming is loaded when somebody touches it. */
+const streaming = () => import.meta.require("./awslambda.cjs");
+Object.defineProperty(globalThis, "awslambda", { get: () => streaming().awslambda, configurable: true, enumerable: true });
+const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
+
+/** A sink for what a streaming handler writes, which answers with a Response as soon as there is a head. */
+function sinkFor(answer) {
+  let controller;
+  let taken = () => {};
+  let left = () => {};
+  let isOver = false;
+  return {
+    head(kind, status, pairs) {
+      const body = new ReadableStream({
+        start: (given) => void (controller = given),
+        pull: () => taken(),
+        cancel: () => void (isOver || left()),
+      });
+      answer(new Response(body, { status, headers: [["x-bungee-answer", kind], ...pairs] }));
+    },
+    write(bytes, done) {
+      // A copy: the handler may write to the same memory again.
+      controller.enqueue(new Uint8Array(bytes));
+      if (controller.desiredSize > 0) return void done();
+      taken = () => {
+        taken = () => {};
+        done();
+      };
+    },
+    end() {
+      isOver = true;
+      controller.close();
+    },
+    fail(thrown) {
+      isOver = true;
+      controller.error(thrown);
+    },
+    isOpen: () => controller !== undefined,
+    onLeave: (told) => (left = told),
+  };
+}
+
+function serveStreaming(handler) {
+  return (request) =>
+    new Promise((answer) => {
+      running++;
+      const sink = sinkFor(answer);
+      const context = contextOf(request.headers);
+      const call = async () => streaming().call(handler, await request.json(), context, sink);
+      current
+        .run(request, call)
+        .catch((thrown) => {
+          if (!sink.isOpen()) return answer(fault(thrown));
+          // The server hears of it before the connection breaks.
+          tell({ t: "broken", id: request.headers.get("x-invocation-id"), error: describe(thrown) });
+          sink.fail(thrown);
+        })
+        .finally(() => running--);
+    });
+}
+
 function serveEvent(handler) {
+  if (handler[STREAMING]) return serveStreaming(handler);
   return async (request) => {
     running++;
     try {

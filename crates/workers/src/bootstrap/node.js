@@ -39,7 +39,7 @@ function tell(line) {
 /** A stack as paths, without the frames of the bootstrap and of Node: they say nothing about the function. */
 function stackOf(thrown) {
   const lines = String(thrown.stack ?? "").split("\n");
-  const isForeign = (line) => /[/\\]run[/\\]node(_\w+)?\.cjs:\d/.test(line) || /^\s+at .*\(?node:/.test(line);
+  const isForeign = (line) => /[/\\]run[/\\](node(_\w+)?|awslambda)\.cjs:\d/.test(line) || /^\s+at .*\(?node:/.test(line);
   const path = (_, path) => decodeURI(path);
   return lines.filter((line) => !isForeign(line)).map((line) => line.replace(/file:\/\/(\/[^\s:)]*)/g, path)).join("\n");
 }
@@ -204,7 +204,50 @@ function callEvent(handler, event, context) {
   });
 }
 
+/** Lambda's streaming is loaded when somebody touches it. */
+const streaming = () => require("./awslambda.cjs");
+Object.defineProperty(globalThis, "awslambda", { get: () => streaming().awslambda, configurable: true, enumerable: true });
+const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
+
+/** Takes what a streaming handler writes. */
+function sinkTo(outgoing) {
+  return {
+    head(kind, status, pairs) {
+      outgoing.sendDate = false;
+      outgoing.writeHead(status, ["x-bungee-answer", kind, ...pairs.flat()]);
+      outgoing.flushHeaders();
+    },
+    write(bytes, done) {
+      if (outgoing.write(bytes)) done();
+      else outgoing.once("drain", done);
+    },
+    end: () => outgoing.end(),
+    onLeave: (left) => outgoing.once("close", () => outgoing.writableFinished || left()),
+  };
+}
+
+/** What failed after the answer had begun: the server hears of it before the connection breaks. */
+function breakOff(outgoing, thrown) {
+  if (outgoing.headersSent) tell({ t: "broken", id: outgoing.req.headers["x-invocation-id"], error: describe(thrown) });
+  fault(outgoing, thrown);
+}
+
+function serveStreaming(handler) {
+  return async (incoming, outgoing) => {
+    running++;
+    try {
+      const event = await new web.Received(incoming, outgoing).json();
+      await streaming().call(handler, event, contextOf(incoming.headers), sinkTo(outgoing));
+    } catch (thrown) {
+      breakOff(outgoing, thrown);
+    } finally {
+      running--;
+    }
+  };
+}
+
 function serveEvent(handler) {
+  if (handler[STREAMING]) return serveStreaming(handler);
   return async (incoming, outgoing) => {
     running++;
     try {

@@ -8,7 +8,7 @@ use laptop::{
     dev::{self, Event},
     remote::{Place, Remote},
 };
-use model::{FunctionId, LogLine, Name, VersionNumber};
+use model::{FunctionId, LogLine, Name, Runtime, VersionNumber};
 use serde::Serialize;
 use server::Debuggers;
 use tokio::sync::{
@@ -167,10 +167,11 @@ impl<'a> Terminal<'a> {
             for route in &function.routes {
                 self.note(&format!("  {route}"));
             }
-            self.debugger(&FunctionId {
+            let id = FunctionId {
                 project: function.project.clone(),
                 name: function.name.clone(),
-            });
+            };
+            self.debugger(&id, function.runtime.unwrap_or(Runtime::Isolate));
         }
         if let Some(address) = dev.server().frames_at() {
             self.note(&format!("frames at {address}"));
@@ -327,7 +328,7 @@ impl<'a> Terminal<'a> {
     }
 
     /// Where the debugger of a function attaches, once.
-    fn debugger(&mut self, function: &FunctionId) {
+    fn debugger(&mut self, function: &FunctionId, runtime: Runtime) {
         let Some(debuggers) = &self.debuggers else {
             return;
         };
@@ -336,9 +337,18 @@ impl<'a> Terminal<'a> {
         }
         let name = &function.name;
         let Some(debugger) = debuggers.of(function) else {
-            self.note(&format!(
-                "debugger: {name} runs in the isolate, which cannot be debugged; choose `runtime = \"bun\"` or \"node\""
-            ));
+            let why = match runtime {
+                Runtime::Python => {
+                    "runs on Python, which gets no port here; `debugpy.listen()` in the module opens one"
+                }
+                Runtime::Provided => {
+                    "is a program of its own, which gets no port here; attach to its process with the debugger of its language"
+                }
+                Runtime::Isolate | Runtime::Bun | Runtime::Node => {
+                    "runs in the isolate, which cannot be debugged; choose `runtime = \"bun\"` or \"node\""
+                }
+            };
+            self.note(&format!("debugger: {name} {why}"));
             return;
         };
         if debugger.port != debugger.wanted {
@@ -433,7 +443,7 @@ impl<'a> Terminal<'a> {
                         "{good} {name} {version} in {}",
                         table::micros(took)
                     ));
-                    self.debugger(&deployed.function);
+                    self.debugger(&deployed.function, deployed.runtime);
                 }
             }
             Event::Broken {
@@ -469,6 +479,7 @@ impl<'a> Terminal<'a> {
                     function.name
                 ));
             }
+            Event::Busy(line) => self.note(&line),
             Event::Polls => self.note(
                 "the system gives no notice of changes: files are looked at four times a second",
             ),

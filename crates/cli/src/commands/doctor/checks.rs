@@ -180,23 +180,30 @@ fn reason(error: &io::Error) -> String {
 
 /// Programs that run functions, and how each is had.
 pub(super) fn runtimes() -> Vec<Finding> {
-    let look = |name: &'static str, hint: &'static str| {
-        let Some(program) = server::find_program(name, &system::path()) else {
-            let says =
-                format!("no `{name}` on PATH: functions with `runtime = \"{name}\"` do not run");
-            return Finding::warn(name, says, hint);
+    let look = |runtime: &'static str, program: &str, hint: &'static str| {
+        let Some(found) = server::find_program(program, &system::path()) else {
+            let says = format!(
+                "no `{program}` on PATH: functions with `runtime = \"{runtime}\"` do not run"
+            );
+            return Finding::warn(runtime, says, hint);
         };
-        let shown = program.display().to_string();
-        match server::machine::version_of(&program) {
-            Ok(version) => Finding::ok(name, format!("{version}, {shown}")),
-            Err(error) => Finding::fail(name, format!("{shown}: {error}"), hint),
+        let shown = found.display().to_string();
+        match server::machine::version_of(&found) {
+            Ok(version) => Finding::ok(runtime, format!("{version}, {shown}")),
+            Err(error) => Finding::fail(runtime, format!("{shown}: {error}"), hint),
         }
     };
     vec![
-        look("bun", "install it: npm install -g bun"),
+        look("bun", "bun", "install it: npm install -g bun"),
         look(
             "node",
+            "node",
             "install it from your system's packages, or from nodejs.org",
+        ),
+        look(
+            "python",
+            "python3",
+            "install it: apt-get install -y python3 python3-pip",
         ),
     ]
 }
