@@ -23,6 +23,7 @@ mod invoke;
 mod invoker;
 mod journal;
 mod jsonl;
+mod lambda;
 mod lifecycle;
 mod listen;
 mod live;

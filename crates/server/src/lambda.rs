@@ -1,0 +1,163 @@
+//! The AWS Lambda profile: its paths, and which operation stands behind each. The shapes are AWS's, and so are the words
+//! of what is refused; what the operations do stands in the files below.
+
+mod arn;
+mod caller;
+mod refusal;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter},
+};
+use http::{Method, Uri};
+use model::{ByteSize, Limits};
+
+pub(crate) use self::{
+    arn::{Named, arn_of},
+    caller::Caller,
+    refusal::{Kind, Refusal},
+};
+use crate::{app::App, bodies::BodyLimit};
+
+/// Whose functions these are: there are no accounts here, so it is always this one.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+/// The region of whoever names none.
+pub(crate) const REGION: &str = "us-east-1";
+
+/// First path parts of the profile: the dates of AWS's API versions.
+pub(crate) const DATES: [&str; 10] = [
+    "2015-03-31",
+    "2016-08-19",
+    "2017-03-31",
+    "2017-10-31",
+    "2018-10-31",
+    "2019-09-25",
+    "2019-09-30",
+    "2020-06-30",
+    "2021-10-31",
+    "2021-11-15",
+];
+
+/// What an operation answers.
+pub(crate) type Answer<T> = Result<T, Refusal>;
+
+/// Every path of the profile.
+pub(crate) fn router() -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for (path, operations) in REFUSED {
+        let mut methods = MethodRouter::new();
+        for (method, operation) in *operations {
+            let refuse = move |_: Caller| async move { Refusal::not_served(operation) };
+            methods = methods.on(filter(method), refuse);
+        }
+        router = router.route(path, methods.fallback(unknown));
+    }
+    router
+}
+
+/// The methods of the operations that are refused.
+fn filter(method: &Method) -> MethodFilter {
+    match *method {
+        Method::GET => MethodFilter::GET,
+        Method::PUT => MethodFilter::PUT,
+        Method::DELETE => MethodFilter::DELETE,
+        _ => MethodFilter::POST,
+    }
+}
+
+/// Operations that are refused by name: what they would promise is not kept here.
+const REFUSED: &[(&str, &[(Method, &str)])] = &[
+    (
+        "/2015-03-31/event-source-mappings",
+        &[
+            (Method::GET, "ListEventSourceMappings"),
+            (Method::POST, "CreateEventSourceMapping"),
+        ],
+    ),
+    (
+        "/2015-03-31/event-source-mappings/{id}",
+        &[
+            (Method::GET, "GetEventSourceMapping"),
+            (Method::PUT, "UpdateEventSourceMapping"),
+            (Method::DELETE, "DeleteEventSourceMapping"),
+        ],
+    ),
+    (
+        "/2015-03-31/functions/{function}/policy/{statement}",
+        &[(Method::DELETE, "RemovePermission")],
+    ),
+    (
+        "/2018-10-31/layers/{layer}/versions/{number}/policy",
+        &[
+            (Method::GET, "GetLayerVersionPolicy"),
+            (Method::POST, "AddLayerVersionPermission"),
+        ],
+    ),
+    (
+        "/2019-09-25/functions/{function}/event-invoke-config",
+        &[
+            (Method::GET, "GetFunctionEventInvokeConfig"),
+            (Method::PUT, "PutFunctionEventInvokeConfig"),
+            (Method::POST, "UpdateFunctionEventInvokeConfig"),
+            (Method::DELETE, "DeleteFunctionEventInvokeConfig"),
+        ],
+    ),
+    (
+        "/2019-09-25/functions/{function}/event-invoke-config/list",
+        &[(Method::GET, "ListFunctionEventInvokeConfigs")],
+    ),
+    (
+        "/2019-09-30/functions/{function}/provisioned-concurrency",
+        &[
+            (Method::GET, "GetProvisionedConcurrencyConfig"),
+            (Method::PUT, "PutProvisionedConcurrencyConfig"),
+            (Method::DELETE, "DeleteProvisionedConcurrencyConfig"),
+        ],
+    ),
+];
+
+/// Most bytes of a request, by what it asks; each number is AWS's own.
+pub(crate) fn limit_of(method: &Method, path: &str, limits: &Limits) -> BodyLimit {
+    let what = "the request";
+    let of = |name, most| BodyLimit { what, name, most };
+    let is_of = |end: &str| path.trim_end_matches('/').ends_with(end);
+    match *method {
+        Method::POST if is_of("invocations") => BodyLimit::event(limits),
+        Method::PUT if is_of("/configuration") => of("UpdateFunctionConfiguration", ByteSize(5120)),
+        Method::PUT if is_of("/code") => of("UpdateFunctionCode", CODE_MAX),
+        Method::POST if is_of("/functions") => of("CreateFunction", CODE_MAX),
+        Method::POST if path.starts_with("/2018-10-31/") => of("PublishLayerVersion", CODE_MAX),
+        _ => BodyLimit::api(),
+    }
+}
+
+/// A request with a zip of 50 MiB, in base64, and everything around it.
+const CODE_MAX: ByteSize = ByteSize(70_167_211);
+
+/// The refusal of a request past its limit.
+fn too_large(limit: BodyLimit) -> Refusal {
+    let BodyLimit { name, most, .. } = limit;
+    if name == "event" {
+        let message = format!(
+            "Request must be smaller than {} bytes for the InvokeFunction operation",
+            most.0
+        );
+        return Refusal::new(Kind::RequestTooLarge, message);
+    }
+    let message = format!(
+        "Request must be smaller than {} bytes for the {name} operation",
+        most.0
+    );
+    Refusal::new(Kind::RequestEntityTooLarge, message)
+}
+
+/// What is below the profile's dates, and is no operation that we know.
+pub(crate) async fn unknown(method: Method, uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let message = format!("{method} {path} is no operation of AWS Lambda that this server knows");
+    Refusal::new(Kind::UnknownOperation, message).into_response()
+}
