@@ -1,16 +1,32 @@
 //! The AWS Lambda profile: its paths, and which operation stands behind each. The shapes are AWS's, and so are the words
 //! of what is refused; what the operations do stands in the files below.
 
+mod account;
+mod aliases;
 mod arn;
 mod caller;
+mod code;
+mod content;
+mod draft;
+mod functions;
+mod layers;
+mod pages;
 mod refusal;
+mod runtimes;
+mod settings;
+mod shown;
+mod tags;
+mod underway;
+mod updates;
+mod urls;
+mod versions;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
     response::{IntoResponse, Response},
-    routing::{MethodFilter, MethodRouter},
+    routing::{MethodFilter, MethodRouter, get, put},
 };
 use http::{Method, Uri};
 use model::{ByteSize, Limits};
@@ -19,6 +35,7 @@ pub(crate) use self::{
     arn::{Named, arn_of},
     caller::Caller,
     refusal::{Kind, Refusal},
+    underway::Underway,
 };
 use crate::{app::App, bodies::BodyLimit};
 
@@ -47,7 +64,7 @@ pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every path of the profile.
 pub(crate) fn router() -> Router<Arc<App>> {
-    let mut router = Router::new();
+    let mut router = operations();
     for (path, operations) in REFUSED {
         let mut methods = MethodRouter::new();
         for (method, operation) in *operations {
@@ -57,6 +74,94 @@ pub(crate) fn router() -> Router<Arc<App>> {
         router = router.route(path, methods.fallback(unknown));
     }
     router
+}
+
+/// The operations that are served.
+fn operations() -> Router<Arc<App>> {
+    let function = |date: &str, rest: &str| format!("/{date}/functions/{{function}}{rest}");
+    let all = [
+        (
+            "/2015-03-31/functions".to_owned(),
+            get(functions::list).post(functions::create),
+        ),
+        (
+            "/2015-03-31/functions/".to_owned(),
+            get(functions::list).post(functions::create),
+        ),
+        (
+            function("2015-03-31", ""),
+            get(functions::get).delete(functions::delete),
+        ),
+        (function("2015-03-31", "/code"), put(updates::code)),
+        (
+            function("2015-03-31", "/configuration"),
+            get(functions::configuration).put(updates::configuration),
+        ),
+        (
+            function("2015-03-31", "/versions"),
+            get(versions::list).post(versions::create),
+        ),
+        (
+            function("2015-03-31", "/aliases"),
+            get(aliases::list).post(aliases::create),
+        ),
+        (
+            function("2015-03-31", "/aliases/{alias}"),
+            get(aliases::get)
+                .put(aliases::update)
+                .delete(aliases::delete),
+        ),
+        (
+            function("2015-03-31", "/policy"),
+            get(account::policy).post(|_: Caller| async { Refusal::not_served("AddPermission") }),
+        ),
+        (
+            "/2015-03-31/content/{function}/{version}/{code}".to_owned(),
+            get(content::function),
+        ),
+        (
+            "/2016-08-19/account-settings".to_owned(),
+            get(account::settings),
+        ),
+        (
+            "/2017-03-31/tags/{arn}".to_owned(),
+            get(tags::list).post(tags::add).delete(tags::remove),
+        ),
+        (
+            function("2017-10-31", "/concurrency"),
+            put(account::reserve).delete(account::free),
+        ),
+        ("/2018-10-31/layers".to_owned(), get(layers::list)),
+        (
+            "/2018-10-31/layers/{layer}/versions".to_owned(),
+            get(layers::versions).post(layers::publish),
+        ),
+        (
+            "/2018-10-31/layers/{layer}/versions/{number}".to_owned(),
+            get(layers::get).delete(layers::delete),
+        ),
+        ("/2018-10-31/content/{code}".to_owned(), get(content::layer)),
+        (
+            function("2019-09-30", "/concurrency"),
+            get(account::reserved),
+        ),
+        (
+            function("2020-06-30", "/code-signing-config"),
+            get(account::signing),
+        ),
+        (
+            function("2021-10-31", "/url"),
+            get(urls::get)
+                .post(urls::create)
+                .put(urls::update)
+                .delete(urls::delete),
+        ),
+        (function("2021-10-31", "/urls"), get(urls::list)),
+    ];
+    let route = |router: Router<Arc<App>>, (path, methods): (String, MethodRouter<Arc<App>>)| {
+        router.route(&path, methods.fallback(unknown))
+    };
+    all.into_iter().fold(Router::new(), route)
 }
 
 /// The methods of the operations that are refused.

@@ -24,6 +24,7 @@ mod invoker;
 mod journal;
 mod jsonl;
 mod lambda;
+mod layers;
 mod lifecycle;
 mod listen;
 mod live;

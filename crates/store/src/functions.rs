@@ -50,6 +50,14 @@ pub struct CurrentFunction {
     pub over: Over,
 }
 
+impl CurrentFunction {
+    /// Whether an alias leads to this version.
+    pub fn is_named(&self, number: VersionNumber) -> bool {
+        let parts = self.aliases.values().flat_map(AliasTarget::parts);
+        parts.into_iter().any(|part| part.version == number)
+    }
+}
+
 /// What lies over the settings of all versions of a function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Over {

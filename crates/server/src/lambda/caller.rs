@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use model::ErrorType;
 
-use super::{Kind, REGION, Refusal};
-use crate::{api, app::App, bodies::BodyLimit, journal::Invocation, rights::Right};
+use super::{REGION, Refusal};
+use crate::{api, app::App, journal::Invocation, rights::Right};
 
 /// A caller who may do something here, and his request's body.
 pub(crate) struct Caller {
