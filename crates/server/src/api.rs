@@ -114,7 +114,7 @@ async fn nowhere(_: Unguarded, method: http::Method, uri: Uri) -> Response {
         return service::nowhere(&uri);
     }
     let shown: String = path.chars().take(120).collect();
-    if lambda::DATES.contains(&first) {
+    if lambda::is_date(first) {
         return lambda::unknown(method, uri).await;
     }
     if LATER.contains(&first) || (first == "v1" && second == "live") {

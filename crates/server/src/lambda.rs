@@ -25,11 +25,12 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, get, put},
 };
-use http::{Method, Uri};
-use model::{ByteSize, Limits};
+use http::{HeaderName, HeaderValue, Method, Uri, header::Entry};
+use model::{ByteSize, InvocationId, Limits};
 
 pub(crate) use self::{
     arn::{Named, arn_of},
@@ -45,19 +46,27 @@ pub(crate) const ACCOUNT: &str = "000000000000";
 /// The region of whoever names none.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// First path parts of the profile: the dates of AWS's API versions.
-pub(crate) const DATES: [&str; 10] = [
-    "2015-03-31",
-    "2016-08-19",
-    "2017-03-31",
-    "2017-10-31",
-    "2018-10-31",
-    "2019-09-25",
-    "2019-09-30",
-    "2020-06-30",
-    "2021-10-31",
-    "2021-11-15",
-];
+/// Whether a path's first part is the date of one of AWS's API versions.
+pub(crate) fn is_date(part: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    part.len() == 10 && part.starts_with("20") && part.bytes().enumerate().all(fits)
+}
+
+/// Every answer has an id; that of an invocation is its own.
+async fn with_id(mut response: Response) -> Response {
+    let name = HeaderName::from_static("x-amzn-requestid");
+    if let Entry::Vacant(place) = response.headers_mut().entry(name) {
+        let id = InvocationId::from_words(rand::random(), rand::random());
+        let text = id.map(|id| id.to_string()).unwrap_or_default();
+        if let Ok(id) = HeaderValue::from_str(&text) {
+            place.insert(id);
+        }
+    }
+    response
+}
 
 /// What an operation answers.
 pub(crate) type Answer<T> = Result<T, Refusal>;
@@ -73,52 +82,61 @@ pub(crate) fn router() -> Router<Arc<App>> {
         }
         router = router.route(path, methods.fallback(unknown));
     }
-    router
+    router.layer(map_response(with_id))
+}
+
+/// The path of an operation on one function.
+fn function(date: &str, rest: &str) -> String {
+    format!("/{date}/functions/{{function}}{rest}")
 }
 
 /// The operations that are served.
 fn operations() -> Router<Arc<App>> {
-    let function = |date: &str, rest: &str| format!("/{date}/functions/{{function}}{rest}");
-    let all = [
+    let all = [on_functions(), beside_functions(), on_layers()];
+    let route = |router: Router<Arc<App>>, (path, methods): Operation| {
+        router.route(&path, methods.fallback(unknown))
+    };
+    all.into_iter().flatten().fold(Router::new(), route)
+}
+
+/// A path, and the operations behind its methods.
+type Operation = (String, MethodRouter<Arc<App>>);
+
+/// Functions, their states and their aliases.
+fn on_functions() -> Vec<Operation> {
+    let own = |rest: &str| function("2015-03-31", rest);
+    let all = || get(functions::list).post(functions::create);
+    vec![
+        ("/2015-03-31/functions".to_owned(), all()),
+        ("/2015-03-31/functions/".to_owned(), all()),
+        (own(""), get(functions::get).delete(functions::delete)),
+        (own("/code"), put(updates::code)),
         (
-            "/2015-03-31/functions".to_owned(),
-            get(functions::list).post(functions::create),
-        ),
-        (
-            "/2015-03-31/functions/".to_owned(),
-            get(functions::list).post(functions::create),
-        ),
-        (
-            function("2015-03-31", ""),
-            get(functions::get).delete(functions::delete),
-        ),
-        (function("2015-03-31", "/code"), put(updates::code)),
-        (
-            function("2015-03-31", "/configuration"),
+            own("/configuration"),
             get(functions::configuration).put(updates::configuration),
         ),
+        (own("/versions"), get(versions::list).post(versions::create)),
+        (own("/aliases"), get(aliases::list).post(aliases::create)),
         (
-            function("2015-03-31", "/versions"),
-            get(versions::list).post(versions::create),
-        ),
-        (
-            function("2015-03-31", "/aliases"),
-            get(aliases::list).post(aliases::create),
-        ),
-        (
-            function("2015-03-31", "/aliases/{alias}"),
+            own("/aliases/{alias}"),
             get(aliases::get)
                 .put(aliases::update)
                 .delete(aliases::delete),
         ),
         (
-            function("2015-03-31", "/policy"),
+            own("/policy"),
             get(account::policy).post(|_: Caller| async { Refusal::not_served("AddPermission") }),
         ),
         (
             "/2015-03-31/content/{function}/{version}/{code}".to_owned(),
             get(content::function),
         ),
+    ]
+}
+
+/// What a function has besides.
+fn beside_functions() -> Vec<Operation> {
+    vec![
         (
             "/2016-08-19/account-settings".to_owned(),
             get(account::settings),
@@ -131,16 +149,6 @@ fn operations() -> Router<Arc<App>> {
             function("2017-10-31", "/concurrency"),
             put(account::reserve).delete(account::free),
         ),
-        ("/2018-10-31/layers".to_owned(), get(layers::list)),
-        (
-            "/2018-10-31/layers/{layer}/versions".to_owned(),
-            get(layers::versions).post(layers::publish),
-        ),
-        (
-            "/2018-10-31/layers/{layer}/versions/{number}".to_owned(),
-            get(layers::get).delete(layers::delete),
-        ),
-        ("/2018-10-31/content/{code}".to_owned(), get(content::layer)),
         (
             function("2019-09-30", "/concurrency"),
             get(account::reserved),
@@ -157,11 +165,23 @@ fn operations() -> Router<Arc<App>> {
                 .delete(urls::delete),
         ),
         (function("2021-10-31", "/urls"), get(urls::list)),
-    ];
-    let route = |router: Router<Arc<App>>, (path, methods): (String, MethodRouter<Arc<App>>)| {
-        router.route(&path, methods.fallback(unknown))
-    };
-    all.into_iter().fold(Router::new(), route)
+    ]
+}
+
+/// Layers.
+fn on_layers() -> Vec<Operation> {
+    vec![
+        ("/2018-10-31/layers".to_owned(), get(layers::list)),
+        (
+            "/2018-10-31/layers/{layer}/versions".to_owned(),
+            get(layers::versions).post(layers::publish),
+        ),
+        (
+            "/2018-10-31/layers/{layer}/versions/{number}".to_owned(),
+            get(layers::get).delete(layers::delete),
+        ),
+        ("/2018-10-31/content/{code}".to_owned(), get(content::layer)),
+    ]
 }
 
 /// The methods of the operations that are refused.
@@ -264,5 +284,5 @@ fn too_large(limit: BodyLimit) -> Refusal {
 pub(crate) async fn unknown(method: Method, uri: Uri) -> Response {
     let path: String = uri.path().chars().take(200).collect();
     let message = format!("{method} {path} is no operation of AWS Lambda that this server knows");
-    Refusal::new(Kind::UnknownOperation, message).into_response()
+    with_id(Refusal::new(Kind::UnknownOperation, message).into_response()).await
 }

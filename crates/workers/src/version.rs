@@ -23,6 +23,4 @@ pub struct Version {
     pub opt: Option<PathBuf>,
     /// Where the isolate's compiled image is cached; outside `dir`, so that no bundle can bring its own.
     pub image: PathBuf,
-    /// The folder that its workers see as `/opt`, if it has layers.
-    pub opt: Option<PathBuf>,
 }

@@ -88,6 +88,7 @@ fn world(kind: Kind, source: &str, settings: &str) -> World {
         opt: None,
         image: folder.path().join("image"),
         dir,
+        opt: None,
     }));
     World {
         workers,

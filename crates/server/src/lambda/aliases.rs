@@ -280,7 +280,14 @@ impl Shown<'_> {
         let target = self.function.current.aliases.get(name);
         let leads = target.map(AliasTarget::first).ok_or_else(missing)?;
         let number = match alias.number {
-            0 if leads == self.version()?.number => LATEST.to_owned(),
+            0 if self
+                .function
+                .aliases
+                .get(name)
+                .is_some_and(|kept| kept.number == 0) =>
+            {
+                LATEST.to_owned()
+            }
             // Pointed from elsewhere at what was never published; AWS has no word for it.
             0 => leads.to_string(),
             number => number.to_string(),

@@ -7,6 +7,7 @@ use build::UnpackError;
 use bytes::Bytes;
 use model::Digest;
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
 use super::{Answer, Kind, Refusal, functions::read};
 use crate::{app::App, bundles::chain};
@@ -40,12 +41,18 @@ pub(super) struct Taken {
     pub size: u64,
 }
 
+/// A zip as it was sent.
+pub(super) struct Zip {
+    pub bytes: Bytes,
+    pub digest: Digest,
+}
+
 /// Most bytes of a zip in a request.
 const ZIP_MAX: usize = 50 << 20;
 
 impl Source<'_> {
     /// The zip.
-    pub(super) fn zip(&self) -> Answer<Bytes> {
+    pub(super) fn zip(&self) -> Answer<Zip> {
         if self.s3_bucket.is_some() {
             let message = "S3Bucket is not served here: there is no S3; send the code as ZipFile";
             return Err(Refusal::parameter(message));
@@ -67,24 +74,50 @@ impl Source<'_> {
             let message = format!("Zipped size must be smaller than {ZIP_MAX} bytes");
             return Err(Refusal::new(Kind::RequestEntityTooLarge, message));
         }
-        Ok(zip.into())
+        let digest = Digest::of(&zip);
+        let bytes = zip.into();
+        Ok(Zip { bytes, digest })
     }
 }
 
 /// The code in a request that makes a function.
-pub(super) fn of_new(body: &[u8]) -> Answer<Bytes> {
+pub(super) fn of_new(body: &[u8]) -> Answer<Zip> {
     let new: New<'_> = read(body)?;
     new.code.unwrap_or_default().zip()
 }
 
 /// Unpacks code, and keeps the zip.
-pub(super) async fn take(app: &App, zip: Bytes) -> Answer<Taken> {
-    let unpacked = app.deploys.bundles.take_zip(zip.clone(), &app.limits).await;
+pub(super) async fn take(app: &App, zip: Zip) -> Answer<Taken> {
+    let Zip {
+        bytes,
+        digest: code,
+    } = zip;
+    let bundles = &app.deploys.bundles;
+    let unpacked = bundles.take_zip(bytes.clone(), &app.limits).await;
     let bundle = unpacked.map_err(|error| bad_zip(&error))?;
-    let code = Digest::of(&zip);
-    let size = zip.len() as u64;
-    app.deploys.layers.keep_zip(zip, &code).await?;
+    let size = bytes.len() as u64;
+    app.deploys.layers.keep_zip(bytes, &code).await?;
     Ok(Taken { bundle, code, size })
+}
+
+/// Removes a zip, if nothing is made of it any more.
+pub(super) async fn forget(app: &App, code: &Digest) -> Answer<()> {
+    if !app.store.has_code(code).await? {
+        app.deploys.layers.drop_zip(code).await;
+    }
+    Ok(())
+}
+
+/// Reads a body that may be large, where it keeps nobody waiting.
+pub(super) async fn aside<T: Send + 'static>(
+    body: Bytes,
+    read: impl FnOnce(&[u8]) -> Answer<T> + Send + 'static,
+) -> Answer<T> {
+    let done = spawn_blocking(move || read(&body)).await;
+    done.unwrap_or_else(|error| {
+        let message = format!("reading the request broke off: {error}");
+        Err(Refusal::new(Kind::Service, message))
+    })
 }
 
 /// The refusal of a zip.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use store::LambdaState;
 
 use super::{
-    Answer, Caller, Named, Refusal, arn_of, code, content, draft,
+    Answer, Caller, Named, Refusal, code, content, draft,
     draft::{Draft, Made},
     pages, settings,
     settings::Asked,
@@ -64,20 +64,12 @@ pub(super) fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Answer<T> {
 /// `CreateFunction`.
 pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller) -> Answer<Response> {
     caller.may(Right::Deploy)?;
-    let new: New = read(&caller.body)?;
-    let mut asked: Asked = read(&caller.body)?;
-    asked.timeout.get_or_insert(TIMEOUT);
-    asked.memory_size.get_or_insert(MEMORY);
-    for (at, value) in [
-        ("role", &asked.role),
-        ("functionName", &Some(new.function_name.clone())),
-    ] {
-        if value.as_ref().is_none_or(String::is_empty) {
-            return Err(Refusal::constraint("null", at, "Member must not be null"));
-        }
-    }
-    asked.check()?;
-    tags::check(&new.tags)?;
+    let asked = code::aside(caller.body.clone(), |body| {
+        let (new, asked) = (read(body)?, read(body)?);
+        check_new(&new, &asked)?;
+        Ok((new, asked, code::of_new(body)?))
+    });
+    let (new, asked, zip) = asked.await?;
     let named = Named::parse(&new.function_name, None, &caller.region)?;
     let id = new_function(
         named.function.project.as_str(),
@@ -87,11 +79,6 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller) -> Answe
         let message = format!("Function already exist: {}", id.name);
         return Err(Refusal::new(super::Kind::ResourceConflict, message));
     }
-    if asked.runtime.is_none() || asked.handler.is_none() {
-        let message = "Runtime and Handler are mandatory parameters for functions created with deployment packages.";
-        return Err(Refusal::parameter(message));
-    }
-    let zip = code::of_new(&caller.body)?;
     let region = caller.region.clone();
     let work = app.clone();
     let made = async move { Ok(make(&work, id, &region, new, asked, zip).await) };
@@ -99,14 +86,33 @@ pub(super) async fn create(State(app): State<Arc<App>>, caller: Caller) -> Answe
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
+/// Refuses what no function can be made of.
+fn check_new(new: &New, asked: &Asked) -> Answer<()> {
+    let name = Some(new.function_name.clone());
+    for (at, value) in [("role", &asked.role), ("functionName", &name)] {
+        if value.as_ref().is_none_or(String::is_empty) {
+            return Err(Refusal::constraint("null", at, "Member must not be null"));
+        }
+    }
+    asked.check()?;
+    tags::check(&new.tags)?;
+    if asked.runtime.is_none() || asked.handler.is_none() {
+        let message = "Runtime and Handler are mandatory parameters for functions created with deployment packages.";
+        return Err(Refusal::parameter(message));
+    }
+    Ok(())
+}
+
 async fn make(
     app: &Arc<App>,
     id: FunctionId,
     region: &str,
     new: New,
-    asked: Asked,
-    zip: bytes::Bytes,
+    mut asked: Asked,
+    zip: code::Zip,
 ) -> Answer<Value> {
+    asked.timeout.get_or_insert(TIMEOUT);
+    asked.memory_size.get_or_insert(MEMORY);
     let _changing = app.lambda.begin(&id, region)?;
     let taken = code::take(app, zip).await?;
     let mut draft = Draft {
@@ -230,7 +236,7 @@ pub(super) async fn delete(
     let work = app.clone();
     let gone = async move {
         Ok(match named.qualifier.as_deref() {
-            None => delete_whole(&work, &named.function, &region).await,
+            None => delete_whole(&work, &named, &region).await,
             Some(_) => super::versions::delete(&work, &named, &region).await,
         })
     };
@@ -238,14 +244,11 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn delete_whole(app: &Arc<App>, id: &FunctionId, region: &str) -> Answer<()> {
+async fn delete_whole(app: &Arc<App>, named: &Named, region: &str) -> Answer<()> {
+    let id = &named.function;
     let function = match app.store.lambda(id).await {
         Err(store::StoreError::NoFunction(_)) => {
-            return Err(Refusal::no_function(&arn_of(
-                region,
-                id.name.as_str(),
-                None,
-            )));
+            return Err(Refusal::no_function(&named.arn(region)));
         }
         function => function?,
     };
@@ -253,7 +256,7 @@ async fn delete_whole(app: &Arc<App>, id: &FunctionId, region: &str) -> Answer<(
     app.deploys.delete(id).await?;
     let states = function.published.values().chain(&function.latest);
     for state in states {
-        app.deploys.layers.drop_zip(&state.code).await;
+        code::forget(app, &state.code).await?;
     }
     Ok(())
 }

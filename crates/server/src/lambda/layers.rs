@@ -8,14 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode};
-use model::Digest;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{LayerVersion, NewLayer};
 
 use super::{
     ACCOUNT, Answer, Caller, Refusal,
-    code::{Source, bad_zip},
+    code::{Source, Zip, aside, bad_zip},
     content,
     functions::{Beside, check_description, read},
     pages, settings,
@@ -127,17 +126,25 @@ pub(super) async fn publish(
 ) -> Answer<Response> {
     caller.may(Right::Deploy)?;
     let name = layer_name(&name)?;
-    let asked: Asked = read(&caller.body)?;
-    check_description(asked.description.as_deref())?;
-    settings::shorter(asked.license_info.as_deref(), "licenseInfo", 512)?;
-    let new: New<'_> = read(&caller.body)?;
-    let zip = new.content.unwrap_or_default().zip()?;
-    let code = Digest::of(&zip);
-    let code_size = zip.len() as u64;
+    let asked = aside(caller.body.clone(), |body| {
+        let asked: Asked = read(body)?;
+        check_description(asked.description.as_deref())?;
+        settings::shorter(asked.license_info.as_deref(), "licenseInfo", 512)?;
+        let new: New<'_> = read(body)?;
+        Ok((asked, new.content.unwrap_or_default().zip()?))
+    });
+    let (
+        asked,
+        Zip {
+            bytes,
+            digest: code,
+        },
+    ) = asked.await?;
+    let code_size = bytes.len() as u64;
     let layers = &app.deploys.layers;
-    let unpacked = layers.take(zip.clone(), &code, &app.limits).await;
+    let unpacked = layers.take(bytes.clone(), &code, &app.limits).await;
     let unpacked_size = unpacked.map_err(|error| bad_zip(&error))?;
-    layers.keep_zip(zip, &code).await?;
+    layers.keep_zip(bytes, &code).await?;
     let layer = NewLayer {
         name,
         description: asked.description.unwrap_or_default(),

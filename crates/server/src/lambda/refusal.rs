@@ -13,10 +13,13 @@ use crate::{deploys::store_failure, errors::JSON};
 
 /// The types of AWS Lambda that are said here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    dead_code,
+    reason = "those of signatures are said by whoever reads them"
+)]
 pub(crate) enum Kind {
     AccessDenied,
     AliasLimitExceeded,
-    CodeStorageExceeded,
     IncompleteSignature,
     InvalidParameterValue,
     InvalidRequestContent,
@@ -28,13 +31,11 @@ pub(crate) enum Kind {
     RequestTooLarge,
     ResourceConflict,
     ResourceNotFound,
-    ResourceNotReady,
     Service,
     ServiceUnavailable,
     TooManyRequests,
     UnknownOperation,
     UnrecognizedClient,
-    UnsupportedMediaType,
     Validation,
 }
 
@@ -44,7 +45,6 @@ impl Kind {
         match self {
             Kind::AccessDenied => ("AccessDeniedException", 403),
             Kind::AliasLimitExceeded => ("AliasLimitExceededException", 400),
-            Kind::CodeStorageExceeded => ("CodeStorageExceededException", 400),
             Kind::IncompleteSignature => ("IncompleteSignatureException", 403),
             Kind::InvalidParameterValue => ("InvalidParameterValueException", 400),
             Kind::InvalidRequestContent => ("InvalidRequestContentException", 400),
@@ -57,13 +57,11 @@ impl Kind {
             Kind::RequestTooLarge => ("RequestTooLargeException", 413),
             Kind::ResourceConflict => ("ResourceConflictException", 409),
             Kind::ResourceNotFound => ("ResourceNotFoundException", 404),
-            Kind::ResourceNotReady => ("ResourceNotReadyException", 502),
             Kind::Service => ("ServiceException", 500),
             Kind::ServiceUnavailable => ("ServiceException", 503),
             Kind::TooManyRequests => ("TooManyRequestsException", 429),
             Kind::UnknownOperation => ("UnknownOperationException", 404),
             Kind::UnrecognizedClient => ("UnrecognizedClientException", 403),
-            Kind::UnsupportedMediaType => ("UnsupportedMediaTypeException", 415),
             Kind::Validation => ("ValidationException", 400),
         }
     }
@@ -163,7 +161,7 @@ impl From<Failure> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (name, status) = self.kind.words();
+        let (name, (_, status)) = (self.name(), self.kind.words());
         let whose = if status < 500 { "User" } else { "Service" };
         let mut body = json!({"Type": whose, "Message": self.message, "message": self.message});
         if let Some(reason) = self.reason {

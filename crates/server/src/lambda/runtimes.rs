@@ -40,10 +40,8 @@ pub(super) fn runtime(word: &str) -> Result<Runtime, Refusal> {
     if is_offered {
         return Ok(Runtime::Provided);
     }
-    let ours: Vec<&str> = Runtime::ALL
-        .iter()
-        .map(|runtime| runtime.as_str())
-        .collect();
+    let ours = Runtime::ALL.iter().map(|runtime| runtime.as_str());
+    let ours: Vec<&str> = ours.filter(|word| !OFFERED.contains(word)).collect();
     let shown: String = word.chars().take(64).collect();
     Err(Refusal::parameter(format!(
         "Value {shown} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [{}, {}] or be a valid ARN",

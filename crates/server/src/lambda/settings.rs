@@ -182,6 +182,11 @@ impl Asked {
                 )));
             }
         }
+        self.check_modes()
+    }
+
+    /// The same for what has one value here.
+    fn check_modes(&self) -> Answer<()> {
         let modes = [
             (
                 "TracingConfig.Mode",

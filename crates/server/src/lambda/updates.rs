@@ -49,10 +49,11 @@ pub(super) async fn code(
     caller.may(Right::Deploy)?;
     let named = Named::parse(&name, None, &caller.region)?;
     unqualified(&named)?;
-    let recoding: Recoding = read(&caller.body)?;
-    let asked: Asked = read(&caller.body)?;
-    asked.check()?;
-    let zip = read::<Source<'_>>(&caller.body)?.zip()?;
+    let asked = code::aside(caller.body.clone(), |body| {
+        read::<Asked>(body)?.check()?;
+        Ok((read(body)?, read::<Source<'_>>(body)?.zip()?))
+    });
+    let (recoding, zip) = asked.await?;
     let (region, work) = (caller.region.clone(), app.clone());
     let changed = async move { Ok(recode(&work, &named, &region, recoding, zip).await) };
     Ok(Json(to_its_end(&app, changed).await??))
@@ -63,7 +64,7 @@ async fn recode(
     named: &Named,
     region: &str,
     recoding: Recoding,
-    zip: bytes::Bytes,
+    zip: code::Zip,
 ) -> Answer<Value> {
     let id = &named.function;
     Shown::load(app, region, id).await?;
@@ -85,17 +86,7 @@ async fn recode(
     let made = draft.become_latest(app, id).await?;
     drop(changing);
     let shown = Shown::load(app, region, id).await?;
-    let is_kept = |code| {
-        let mut states = shown
-            .function
-            .published
-            .values()
-            .chain(&shown.function.latest);
-        states.any(|state| state.code == code)
-    };
-    if !is_kept(before.code) {
-        app.deploys.layers.drop_zip(&before.code).await;
-    }
+    code::forget(app, &before.code).await?;
     if recoding.publish
         && let Made::Done = made
     {

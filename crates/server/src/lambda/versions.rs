@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Answer, Caller, Kind, Named, Refusal,
+    Answer, Caller, Kind, Named, Refusal, code,
     draft::revision,
     functions::{Beside, check_description, read, unqualified},
     pages,
@@ -147,19 +147,5 @@ pub(super) async fn delete(app: &Arc<App>, named: &Named, region: &str) -> Answe
     }
     app.store.unpublish(id, number).await?;
     app.deploys.reload(id).await?;
-    let code = found.state.code;
-    let mut others = shown
-        .function
-        .published
-        .iter()
-        .filter(|(other, _)| **other != number);
-    let is_latest = shown
-        .function
-        .latest
-        .as_ref()
-        .is_some_and(|state| state.code == code);
-    if !is_latest && !others.any(|(_, state)| state.code == code) {
-        app.deploys.layers.drop_zip(&code).await;
-    }
-    Ok(())
+    code::forget(app, &found.state.code).await
 }

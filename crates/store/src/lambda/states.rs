@@ -58,6 +58,20 @@ impl Store {
         .await
     }
 
+    /// Whether a state of any function, or a layer, was made of this zip.
+    pub async fn has_code(&self, code: &Digest) -> Result<bool, StoreError> {
+        let code = code.hex();
+        self.meta()
+            .read("look for code in", move |conn| {
+                Box::pin(async move {
+                    let sql = "SELECT EXISTS (SELECT 1 FROM lambda_states WHERE code = ?1) \
+                         OR EXISTS (SELECT 1 FROM lambda_layers WHERE code = ?1)";
+                    Ok(query_scalar(sql).bind(code).fetch_one(conn).await?)
+                })
+            })
+            .await
+    }
+
     /// Deletes a published state; `false` if there was none.
     ///
     /// # Errors
