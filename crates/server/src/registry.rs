@@ -97,7 +97,7 @@ impl Registry {
         let functions = table.projects.get(table.home.as_str())?;
         match functions.get(name)? {
             (_, State::Deployed(serving)) => Some(serving.clone()),
-            (_, State::NotDeployed | State::Disabled) => None,
+            (_, State::NotDeployed | State::Disabled | State::Shut) => None,
         }
     }
 

@@ -88,7 +88,6 @@ fn world(kind: Kind, source: &str, settings: &str) -> World {
         opt: None,
         image: folder.path().join("image"),
         dir,
-        opt: None,
     }));
     World {
         workers,

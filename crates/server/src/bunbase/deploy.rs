@@ -201,8 +201,8 @@ async fn make(
     let tools = Tools {
         bun: bun.unwrap_or_else(|| Tools::default().bun),
         is_ahead: patch.runtime == Some(Runtime::Bun),
-        is_for_debuggers: false,
         has_macros: false,
+        ..Tools::default()
     };
     let built = build::build(&project, &id.name, workshop.out(), &tools).await;
     let built = built.map_err(|error| said_of(&error.failure(), &workshop, &entry, code))?;
@@ -213,6 +213,7 @@ async fn make(
         entry: built.entry,
         kind: Kind::Web,
         settings: patch,
+        layers: Vec::new(),
     };
     Ok(app.deploys.create(id, wanted).await?.version)
 }

@@ -250,9 +250,8 @@ impl Deploys {
             entry,
             settings,
             dir,
-            opt: None,
-            image,
             opt,
+            image,
         }
     }
 }
