@@ -6,6 +6,7 @@ mod attaching;
 mod bunbase;
 mod commands;
 mod contract;
+mod control;
 mod crossing;
 mod dev;
 mod docs;

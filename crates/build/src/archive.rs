@@ -10,8 +10,10 @@ use std::{
 use model::{BundleFile, ByteSize, ErrorType, Limits, Manifest, ManifestError};
 use tar::{Archive, Builder, EntryType, Header, PaxExtensions};
 use unpacked::Unpacked;
+use zip::result::ZipError;
 
 mod unpacked;
+pub(crate) mod zipped;
 
 /// zstd's own default: fast, and good on text.
 const LEVEL: i32 = 3;
@@ -28,6 +30,9 @@ pub enum UnpackError {
     /// Not a tar.zst, damaged, or cut short.
     #[error("the archive is no tar.zst, or it is damaged: {0}")]
     Corrupt(#[source] io::Error),
+    /// Not a zip, damaged, cut short, or encrypted.
+    #[error("the archive is no zip, or it is damaged: {0}")]
+    NoZip(#[source] ZipError),
     /// A link, a device, or anything that is no plain file.
     #[error("the archive holds {kind}, `{path}`; a bundle holds plain files only")]
     Kind {
@@ -66,9 +71,10 @@ impl UnpackError {
     /// The type that the uploader is told.
     pub fn error_type(&self) -> ErrorType {
         match self {
-            UnpackError::Corrupt(_) | UnpackError::Kind { .. } | UnpackError::Manifest(_) => {
-                ErrorType::BadRequest
-            }
+            UnpackError::Corrupt(_)
+            | UnpackError::NoZip(_)
+            | UnpackError::Kind { .. }
+            | UnpackError::Manifest(_) => ErrorType::BadRequest,
             UnpackError::TooLarge { .. } | UnpackError::TooMany { .. } => {
                 ErrorType::PayloadTooLarge
             }

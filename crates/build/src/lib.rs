@@ -21,7 +21,10 @@ mod source;
 mod tools;
 mod whole;
 
-pub use archive::{UnpackError, pack, unpack};
+pub use archive::{
+    UnpackError, pack, unpack,
+    zipped::{pack_zip, unpack_zip},
+};
 pub use bundle::{Built, build};
 pub use error::{BuildError, ConfigError, Place};
 pub use exports::has_export;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub type Method = http::Method;
 
 /// Path prefixes that belong to the server; a declared route may not lie under them.
-const SERVER_PATHS: [&str; 14] = [
+const SERVER_PATHS: [&str; 20] = [
     "functions",
     "v1",
     "api",
@@ -17,6 +17,12 @@ const SERVER_PATHS: [&str; 14] = [
     "2021-11-15",
     "2018-10-31",
     "2017-10-31",
+    "2016-08-19",
+    "2017-03-31",
+    "2019-09-25",
+    "2019-09-30",
+    "2020-06-30",
+    "2021-10-31",
     "dispatch",
     "health",
     "metrics",

@@ -228,6 +228,14 @@ impl SettingsPatch {
 }
 
 impl Settings {
+    /// The same, with at most this many invocations at once; as good as it can be done in whole workers.
+    pub fn at_most(mut self, most: u32) -> Settings {
+        self.concurrency = self.concurrency.min(most).max(1);
+        self.workers_max = self.workers_max.min(most / self.concurrency).max(1);
+        self.workers_min = self.workers_min.min(self.workers_max);
+        self
+    }
+
     /// Where a value is impossible, says which and what the limit is.
     fn check(&self, limits: &Limits) -> Result<(), SettingsError> {
         let rules = [
@@ -308,6 +316,22 @@ mod tests {
         let settings = patch.resolve(&Limits::default()).unwrap();
         assert_eq!((settings.workers_min, settings.workers_max), (0, 4));
         assert_eq!(settings.workers_idle, TimeSpan::seconds(300));
+    }
+
+    #[test]
+    fn a_reserve_caps_workers_and_what_each_takes() {
+        let settings = |text: &str| {
+            let patch: SettingsPatch = toml::from_str(text).unwrap();
+            patch.resolve(&Limits::default()).unwrap()
+        };
+        let ten = "runtime = 'bun'\nconcurrency = 10\nworkers = { min = 4, max = 5 }";
+        for (most, concurrency, max, min) in
+            [(100, 10, 5, 4), (25, 10, 2, 2), (7, 7, 1, 1), (0, 1, 1, 1)]
+        {
+            let capped = settings(ten).at_most(most);
+            let found = (capped.concurrency, capped.workers_max, capped.workers_min);
+            assert_eq!(found, (concurrency, max, min), "{most}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 use workers::BodyError;
 
 use crate::{
-    app::App, auth::Peer, bodies::BodyLimit, bunbase, errors, health, journal::Invocation,
+    app::App, auth::Peer, bodies::BodyLimit, bunbase, errors, health, journal::Invocation, lambda,
     rights::Right, service,
 };
 
@@ -81,6 +81,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::delete))
         .merge(service::router())
+        .merge(lambda::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
@@ -102,17 +103,9 @@ impl IntoResponse for ApiError {
 }
 
 /// First path parts that the product names and that are not built yet.
-const LATER: [&str; 7] = [
-    "2015-03-31",
-    "2017-10-31",
-    "2018-10-31",
-    "2021-11-15",
-    "dispatch",
-    "dashboard",
-    "channel",
-];
+const LATER: [&str; 3] = ["dispatch", "dashboard", "channel"];
 
-async fn nowhere(_: Unguarded, uri: Uri) -> Response {
+async fn nowhere(_: Unguarded, method: http::Method, uri: Uri) -> Response {
     let path = uri.path();
     let mut parts = path.trim_start_matches('/').split('/');
     let first = parts.next().unwrap_or("");
@@ -121,6 +114,9 @@ async fn nowhere(_: Unguarded, uri: Uri) -> Response {
         return service::nowhere(&uri);
     }
     let shown: String = path.chars().take(120).collect();
+    if lambda::is_date(first) {
+        return lambda::unknown(method, uri).await;
+    }
     if LATER.contains(&first) || (first == "v1" && second == "live") {
         let message = format!("`{shown}` arrives later");
         return ApiError(Failure::new(ErrorType::ArrivesLater, message)).into_response();
@@ -161,7 +157,7 @@ fn check(parts: &Parts, app: &App, right: Right) -> Result<(), ApiError> {
 }
 
 /// Where the request comes from; nowhere known counts as the least trusted.
-fn peer(parts: &Parts) -> Peer {
+pub(crate) fn peer(parts: &Parts) -> Peer {
     parts
         .extensions
         .get::<Peer>()

@@ -14,6 +14,7 @@ use crate::{
     door::Lines,
     health::Health,
     journal::Journal,
+    lambda::Underway,
     live::Live,
     logs::LogHub,
     metrics::Metrics,
@@ -42,6 +43,8 @@ pub(crate) struct App {
     pub logs: Arc<LogHub>,
     /// What `dev` is building.
     pub builds: Arc<Builds>,
+    /// What the AWS Lambda profile holds in memory.
+    pub lambda: Underway,
     /// Who may do what.
     pub access: Access,
     /// Whether laptops may attach.

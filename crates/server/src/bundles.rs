@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, BufReader},
+    io::{self, BufReader, Cursor},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -14,6 +14,8 @@ use std::{
 };
 
 use axum::body::Body;
+use build::UnpackError;
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use model::{Digest, ErrorType, Failure, FunctionId, Limits, Manifest, VersionNumber};
 use tokio::{io::AsyncWriteExt, task::spawn_blocking};
@@ -92,7 +94,7 @@ impl Bundles {
         self.data_dir.join("incoming")
     }
 
-    fn unpacked(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn unpacked(&self, digest: &Digest) -> PathBuf {
         self.incoming().join(digest.hex())
     }
 
@@ -186,6 +188,56 @@ impl Bundles {
         })
         .await?;
         self.change(digest, |_| ());
+        Ok(())
+    }
+
+    /// Takes a zip: unpacks it, and answers with the digest of what was in it.
+    pub(crate) async fn take_zip(
+        &self,
+        zip: Bytes,
+        limits: &Limits,
+    ) -> Result<Digest, UnpackError> {
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let part = Scrap(self.incoming().join(format!("zip.{number}.part")));
+        let (incoming, limits) = (self.incoming(), limits.clone());
+        let unpacked = spawn_blocking(move || {
+            fs::create_dir_all(&part.0).map_err(|cause| UnpackError::Write {
+                path: part.0.clone(),
+                cause,
+            })?;
+            let manifest = build::unpack_zip(Cursor::new(zip), &part.0, &limits)?;
+            let digest = manifest.digest();
+            let path = incoming.join(digest.hex());
+            settle(&part.0, &path).map_err(|cause| UnpackError::Write { path, cause })?;
+            Ok::<_, UnpackError>(digest)
+        });
+        let digest = match unpacked.await {
+            Ok(digest) => digest?,
+            Err(error) => {
+                let path = self.incoming();
+                let cause = io::Error::other(error);
+                return Err(UnpackError::Write { path, cause });
+            }
+        };
+        self.change(digest, |_| ());
+        Ok(digest)
+    }
+
+    /// Brings the bundle of a version to where versions are made from.
+    pub(crate) async fn stage(&self, digest: &Digest, place: &Place) -> Result<(), Failure> {
+        if self.has(digest).await {
+            return Ok(());
+        }
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let part = Scrap(self.incoming().join(format!("staged.{number}.part")));
+        let (from, target) = (place.dir.clone(), self.unpacked(digest));
+        let copied = blocking(move || {
+            copy(&from, &part.0)
+                .and_then(|()| settle(&part.0, &target))
+                .map_err(|error| failed("copy the bundle in", &from, &error))
+        });
+        copied.await?;
+        self.change(*digest, |_| ());
         Ok(())
     }
 
@@ -392,7 +444,7 @@ fn unpack(
 }
 
 /// Renames a finished folder to where it belongs, for good. One that is there already is the same.
-fn settle(part: &Path, target: &Path) -> io::Result<()> {
+pub(crate) fn settle(part: &Path, target: &Path) -> io::Result<()> {
     match fs::rename(part, target) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
         renamed => renamed?,
@@ -420,7 +472,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Removes a file or folder, if it is there.
-fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(data) if data.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -445,7 +497,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-fn failed(attempt: &str, path: &Path, error: &io::Error) -> Failure {
+pub(crate) fn failed(attempt: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         ErrorType::Internal,
         format!("cannot {attempt} {}: {error}", path.display()),

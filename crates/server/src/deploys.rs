@@ -17,7 +17,7 @@ use model::{
     Settings, SettingsPatch, VersionNumber, VersionRef,
 };
 use serde::{Deserialize, Serialize};
-use store::{Alias, FindError, NewVersion, Store, StoreError};
+use store::{Alias, FindError, NewVersion, Over, Store, StoreError};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 use workers::{Version, Workers};
@@ -26,6 +26,7 @@ pub(crate) use self::changes::{Deleted, EnvChange, Leaving};
 use self::serve::Pools;
 use crate::{
     bundles::{Bundles, chain},
+    layers::Layers,
     metrics::Metrics,
     registry::{Registry, State},
     service::CodeCache,
@@ -38,6 +39,8 @@ pub(crate) struct Deploys {
     pub workers: Workers,
     pub registry: Arc<Registry>,
     pub bundles: Bundles,
+    /// What versions find under `/opt`.
+    pub layers: Layers,
     pub limits: Arc<Limits>,
     /// Bun, if it is on PATH.
     pub bun: Option<PathBuf>,
@@ -97,6 +100,7 @@ impl Deploys {
             workers: parts.workers,
             registry: parts.registry,
             channel: parts.channel,
+            layers: Layers::new(&parts.data_dir),
             bundles: Bundles::new(parts.data_dir),
             codes: CodeCache::new(parts.limits.clone()),
             naming: Mutex::new(()),
@@ -131,6 +135,9 @@ pub(crate) struct Wanted {
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = BTreeMap<String, serde_json::Value>))]
     pub settings: SettingsPatch,
+    /// Digests of what it finds under `/opt`, lowest first.
+    #[serde(skip)]
+    pub layers: Vec<Digest>,
 }
 
 /// A version that exists now.
@@ -165,9 +172,14 @@ impl Wanted {
             bundle,
             entry,
             kind,
+            layers,
             ..
         } = self;
-        Digest::of(format!("{bundle}\n{entry}\n{kind}\n{settings}").as_bytes())
+        let mut text = format!("{bundle}\n{entry}\n{kind}\n{settings}");
+        for layer in layers {
+            text.push_str(&format!("\n{layer}"));
+        }
+        Digest::of(text.as_bytes())
     }
 }
 
@@ -189,7 +201,7 @@ impl Deploys {
 
     /// Makes a version, or finds the one that is the same. It takes no calls before it is activated.
     pub(crate) async fn create(&self, id: &FunctionId, wanted: Wanted) -> Result<Created, Failure> {
-        let settings = self.settings(&wanted.settings, &BTreeMap::new())?;
+        let settings = self.settings(&wanted.settings, &Over::default())?;
         self.check_runtime(settings.runtime)?;
         let digest = wanted.digest();
         let _held = self.bundles.hold(wanted.bundle);
@@ -218,7 +230,14 @@ impl Deploys {
         );
         let place = self.bundles.place(id, number);
         self.bundles.install(&wanted.bundle, &place).await?;
-        let version = self.runnable(id, number, wanted.kind, &wanted.entry, settings);
+        let version = self.runnable(
+            id,
+            number,
+            wanted.kind,
+            &wanted.entry,
+            settings,
+            &wanted.layers,
+        );
         match self.keep(version, wanted, digest).await {
             Ok(()) => Ok(Created {
                 version: number,
@@ -245,6 +264,7 @@ impl Deploys {
             version.kind,
             &version.entry,
             settings,
+            &version.layers,
         );
         self.workers.prepare(&version).await
     }
@@ -269,6 +289,7 @@ impl Deploys {
             entry,
             kind,
             settings: patch,
+            layers,
         } = wanted;
         let new = NewVersion {
             digest,
@@ -276,6 +297,7 @@ impl Deploys {
             entry,
             kind,
             patch,
+            layers,
         };
         let (number, _) = self
             .store
@@ -406,9 +428,9 @@ impl Deploys {
     ) -> Result<Activated, Failure> {
         let fail = |error: StoreError| store_failure(&error);
         self.check_room(id, alias).await?;
-        let overrides = self.store.env(id).await.map_err(fail)?;
+        let over = self.store.over(id).await.map_err(fail)?;
         for part in target.parts() {
-            let settings = self.servable(id, part.version, &overrides).await?;
+            let settings = self.servable(id, part.version, &over).await?;
             if *alias == Alias::current() && part.version == target.first() {
                 self.registry.table().check_paths(id, &settings.routes)?;
             }
@@ -445,10 +467,10 @@ impl Deploys {
         &self,
         id: &FunctionId,
         number: VersionNumber,
-        overrides: &BTreeMap<String, String>,
+        over: &Over,
     ) -> Result<Settings, Failure> {
         let version = self.find(id, &VersionRef::Number(number)).await?;
-        let settings = self.settings(&version.patch, overrides)?;
+        let settings = self.settings(&version.patch, over)?;
         self.check_runtime(settings.runtime)?;
         if !self.bundles.place(id, number).dir.is_dir() {
             let message = format!("the bundle of {id} {number} is gone from the data folder");

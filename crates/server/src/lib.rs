@@ -23,6 +23,8 @@ mod invoke;
 mod invoker;
 mod journal;
 mod jsonl;
+mod lambda;
+mod layers;
 mod lifecycle;
 mod listen;
 mod live;

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use model::{Clock, LogLine};
-use store::{DataFolder, Store};
+use model::{Clock, Limits, LogLine};
+use store::{DataFolder, OpenError, Store};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{Mutex, broadcast, mpsc},
@@ -28,6 +28,7 @@ use crate::{
     health::{self, Health},
     journal::{Ended, Journal},
     jsonl,
+    lambda::Underway,
     listen::{Entrance, SocketFile, bind_all, bind_unix, is_wide, places},
     live::Live,
     logs::LogHub,
@@ -67,10 +68,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
     let limits = Arc::new(options.limits.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let folder = DataFolder::open(&data_dir)?;
-    let (store, warnings) = Store::open(&folder, &limits, clock.clone()).await?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    let store = open_store(&folder, &limits, clock.clone()).await?;
     let access = access(&options, &store, &data_dir).await?;
     let doors = Doors::open(&options, &data_dir).await?;
     let files = || jsonl::line_files(data_dir.join("logs"), &limits);
@@ -117,6 +115,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         registry,
         deploys,
         builds: Arc::default(),
+        lambda: Underway::new(),
         access,
         allows_live: options.live,
         metrics,
@@ -129,6 +128,19 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         server.tasks.spawn(writer.run());
     }
     Ok(server)
+}
+
+/// The store of a folder; what did not stop it is said.
+async fn open_store(
+    folder: &DataFolder,
+    limits: &Limits,
+    clock: Arc<dyn Clock>,
+) -> Result<Store, OpenError> {
+    let (store, warnings) = Store::open(folder, limits, clock).await?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(store)
 }
 
 impl Programs {

@@ -161,7 +161,7 @@ impl Policy for Rules {
                 let hint = format!("`bungee enable {}` lets calls in again", function.name);
                 Err(Refusal::new("FunctionDisabled", message).hint(hint))
             }
-            Some(State::Deployed(_) | State::NotDeployed) | None => Ok(()),
+            Some(State::Deployed(_) | State::NotDeployed | State::Shut) | None => Ok(()),
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) enum State {
     NotDeployed,
     /// Switched off.
     Disabled,
+    /// Takes no call, for it may run none at once.
+    Shut,
     /// Served.
     Deployed(Arc<Serving>),
 }
@@ -95,7 +97,7 @@ impl Registry {
         let functions = table.projects.get(table.home.as_str())?;
         match functions.get(name)? {
             (_, State::Deployed(serving)) => Some(serving.clone()),
-            (_, State::NotDeployed | State::Disabled) => None,
+            (_, State::NotDeployed | State::Disabled | State::Shut) => None,
         }
     }
 
@@ -170,7 +172,7 @@ impl Table {
         let states = self.projects.values().flat_map(HashMap::values);
         states.filter_map(|(_, state)| match state {
             State::Deployed(serving) => Some(serving),
-            State::NotDeployed | State::Disabled => None,
+            State::NotDeployed | State::Disabled | State::Shut => None,
         })
     }
 
@@ -330,7 +332,7 @@ impl Table {
     fn owner_of(&self, route: &Route, id: &FunctionId) -> FunctionId {
         let has_it = |state: &State| match state {
             State::Deployed(serving) => serving.routes().contains(route),
-            State::NotDeployed | State::Disabled => false,
+            State::NotDeployed | State::Disabled | State::Shut => false,
         };
         let owner = self
             .all()
@@ -344,6 +346,11 @@ fn served(id: &FunctionId, state: &State) -> Result<Arc<Serving>, Failure> {
     match state {
         State::Deployed(serving) => Ok(serving.clone()),
         State::NotDeployed => Err(serving::not_deployed(id)),
+        State::Shut => {
+            let message = format!("`{id}` takes no calls: its reserved concurrency is 0");
+            let failure = Failure::new(ErrorType::Throttled, message);
+            Err(failure.hint("DeleteFunctionConcurrency lets calls in again"))
+        }
         State::Disabled => {
             let failure = Failure::new(ErrorType::FunctionDisabled, format!("`{id}` is disabled"));
             Err(failure.hint(format!("`bungee enable {id}` lets calls in again")))

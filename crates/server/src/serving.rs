@@ -40,6 +40,8 @@ pub(crate) struct Serving {
     pub current: Option<Choice>,
     /// Where the other aliases lead.
     pub aliases: BTreeMap<String, Choice>,
+    /// What was published, by its number.
+    pub published: BTreeMap<u32, Arc<Deployed>>,
 }
 
 impl Choice {
@@ -94,7 +96,7 @@ impl Serving {
     /// Every version that is served, once.
     pub(crate) fn deployed(&self) -> BTreeMap<VersionNumber, Arc<Deployed>> {
         let choices = self.current.iter().chain(self.aliases.values());
-        let all = choices.flat_map(Choice::all);
+        let all = choices.flat_map(Choice::all).chain(self.published.values());
         all.map(|deployed| (deployed.version.number, deployed.clone()))
             .collect()
     }

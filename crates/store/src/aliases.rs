@@ -160,7 +160,36 @@ async fn point(
         }
         touch(conn, key, now).await?;
     }
+    lead_followers(conn, key, &alias, target, now).await?;
     Ok(AliasChange { previous, changed })
+}
+
+/// Aliases that follow `$LATEST` go where `current` goes; one that is pointed itself follows no more.
+async fn lead_followers(
+    conn: &mut SqliteConnection,
+    key: i64,
+    alias: &Alias,
+    target: AliasTarget,
+    now: Timestamp,
+) -> Result<(), Trip> {
+    if *alias != Alias::current() {
+        let sql = "DELETE FROM lambda_aliases WHERE function = ? AND name = ? AND number = 0";
+        let gone = query(sql).bind(key).bind(alias.0.as_str());
+        gone.execute(conn).await?;
+        return Ok(());
+    }
+    let (second, percent) = second_of(target);
+    let sql = "UPDATE aliases SET version = ?, second = ?, percent = ?, pointed_at = ? WHERE function = ? \
+         AND name IN (SELECT name FROM lambda_aliases WHERE function = ? AND number = 0)";
+    let moved = query(sql)
+        .bind(target.first().0)
+        .bind(second)
+        .bind(percent)
+        .bind(now.0)
+        .bind(key)
+        .bind(key);
+    moved.execute(conn).await?;
+    Ok(())
 }
 
 async fn check_version(
@@ -193,6 +222,7 @@ async fn delete(
     for sql in [
         "DELETE FROM aliases WHERE function = ? AND name = ?",
         "DELETE FROM alias_history WHERE function = ? AND name = ?",
+        "DELETE FROM lambda_aliases WHERE function = ? AND name = ?",
     ] {
         let deleted = query(sql).bind(key).bind(alias.0.as_str());
         is_gone |= deleted.execute(&mut *conn).await?.rows_affected() > 0;

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use model::{AliasTarget, Digest, FunctionId, Name, Timestamp, VersionNumber};
-use sqlx::{Connection, Row, SqliteConnection, query, query_scalar, sqlite::SqliteRow};
+use model::{AliasTarget, Auth, Digest, FunctionId, Name, Timestamp, VersionNumber};
+use sqlx::{Connection, Row, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError, Version,
     aliases::aliases_of,
     environment::env_of,
     fault::Trip,
+    lambda::{over_of, states::published_of},
     versions::{number_of, version_of},
 };
 
@@ -41,10 +42,31 @@ pub struct CurrentFunction {
     pub version: Option<Version>,
     /// Where each of its aliases points, `current` too.
     pub aliases: BTreeMap<Name, AliasTarget>,
-    /// Every version that an alias points at.
+    /// The version behind each number that was published.
+    pub published: BTreeMap<u32, VersionNumber>,
+    /// Every version that an alias points at, or that was published.
     pub pointed: BTreeMap<VersionNumber, Version>,
+    /// What lies over the settings of its versions.
+    pub over: Over,
+}
+
+impl CurrentFunction {
+    /// Whether an alias leads to this version.
+    pub fn is_named(&self, number: VersionNumber) -> bool {
+        let parts = self.aliases.values().flat_map(AliasTarget::parts);
+        parts.into_iter().any(|part| part.version == number)
+    }
+}
+
+/// What lies over the settings of all versions of a function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Over {
     /// The server's overrides of its environment.
     pub env: BTreeMap<String, String>,
+    /// Who may call it, if its URL says so.
+    pub auth: Option<Auth>,
+    /// Most invocations at once; 0: none at all.
+    pub reserved: Option<u32>,
 }
 
 impl Store {
@@ -86,6 +108,22 @@ impl Store {
         let (attempt, id) = (format!("load {id} from"), id.clone());
         self.meta()
             .read(attempt, move |conn| Box::pin(current_one(conn, id)))
+            .await
+    }
+
+    /// What lies over the settings of a function's versions.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`].
+    pub async fn over(&self, id: &FunctionId) -> Result<Over, StoreError> {
+        let (attempt, id) = (format!("read the overrides of {id} in"), id.clone());
+        self.meta()
+            .read(attempt, move |conn| {
+                Box::pin(async move {
+                    let key = key_of(conn, &id).await?;
+                    all_over(conn, key).await
+                })
+            })
             .await
     }
 
@@ -207,12 +245,47 @@ async fn current(conn: &mut SqliteConnection) -> Result<Vec<CurrentFunction>, Tr
 
 async fn current_one(conn: &mut SqliteConnection, id: FunctionId) -> Result<CurrentFunction, Trip> {
     let mut moment = conn.begin().await?;
-    let Some(row) = row_of(&mut moment, &id).await? else {
-        return Err(StoreError::NoFunction(id).into());
-    };
-    let loaded = whole(&mut moment, &row).await?;
+    let loaded = current_in(&mut moment, id).await?;
     moment.commit().await?;
     Ok(loaded)
+}
+
+/// The same, as a part of a larger moment.
+pub(crate) async fn current_in(
+    conn: &mut SqliteConnection,
+    id: FunctionId,
+) -> Result<CurrentFunction, Trip> {
+    match row_of(conn, &id).await? {
+        Some(row) => whole(conn, &row).await,
+        None => Err(StoreError::NoFunction(id).into()),
+    }
+}
+
+/// The functions of a project by name, with their keys inside the database.
+pub(crate) async fn keys_in(
+    conn: &mut SqliteConnection,
+    project: &Name,
+) -> Result<Vec<(i64, FunctionId)>, Trip> {
+    let sql = "SELECT key, name FROM functions WHERE project = ? ORDER BY name";
+    let rows: Vec<(i64, String)> = query_as(sql).bind(project.as_str()).fetch_all(conn).await?;
+    let read = |(key, name): (i64, String)| {
+        let id = FunctionId {
+            project: project.clone(),
+            name: parsed(&name, "a function's name")?,
+        };
+        Ok((key, id))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+async fn all_over(conn: &mut SqliteConnection, key: i64) -> Result<Over, Trip> {
+    let env = env_of(conn, key).await?;
+    let (auth, reserved) = over_of(conn, key).await?;
+    Ok(Over {
+        env,
+        auth,
+        reserved,
+    })
 }
 
 /// A function's row with all that belongs to it.
@@ -220,18 +293,22 @@ async fn whole(conn: &mut SqliteConnection, row: &SqliteRow) -> Result<CurrentFu
     let function = function_of(row)?;
     let key = row.try_get(0)?;
     let aliases = aliases_of(conn, key).await?;
+    let published = published_of(conn, key).await?;
     let mut pointed = BTreeMap::new();
-    for part in aliases.values().flat_map(AliasTarget::parts) {
-        if let Some(version) = version_of(conn, &function.id, key, part.version).await? {
-            pointed.insert(part.version, version);
+    let parts = aliases.values().flat_map(AliasTarget::parts);
+    let named = parts.map(|part| part.version);
+    for number in named.chain(published.values().copied()) {
+        if let Some(version) = version_of(conn, &function.id, key, number).await? {
+            pointed.insert(number, version);
         }
     }
     let version = function.current.and_then(|number| pointed.get(&number));
     Ok(CurrentFunction {
         version: version.cloned(),
-        env: env_of(conn, key).await?,
+        over: all_over(conn, key).await?,
         function,
         aliases,
+        published,
         pointed,
     })
 }
@@ -246,6 +323,10 @@ async fn delete(conn: &mut SqliteConnection, id: FunctionId) -> Result<Vec<Diges
     .fetch_all(&mut *conn)
     .await?;
     for sql in [
+        "DELETE FROM lambda_tags WHERE function = ?",
+        "DELETE FROM lambda_aliases WHERE function = ?",
+        "DELETE FROM lambda_states WHERE function = ?",
+        "DELETE FROM lambda_functions WHERE function = ?",
         "DELETE FROM aliases WHERE function = ?",
         "DELETE FROM alias_history WHERE function = ?",
         "DELETE FROM env_overrides WHERE function = ?",

@@ -9,6 +9,7 @@ mod fault;
 mod folder;
 mod functions;
 mod labels;
+mod lambda;
 mod meta;
 mod records;
 mod retention;
@@ -24,8 +25,12 @@ pub use crate::{
     aliases::{Alias, AliasChange},
     error::{Cause, OpenError, StorageError, StoreError, Trouble, Warning},
     folder::DataFolder,
-    functions::{CurrentFunction, Function},
+    functions::{CurrentFunction, Function, Over},
     labels::{Label, Registration},
+    lambda::{
+        FailedUpdate, FunctionUrl, LambdaAlias, LambdaFunction, LambdaState, LayerVersion,
+        NewLayer, UsedLayer,
+    },
     records::{
         InvocationFilter, Invocations, LogCursor, LogFilter, LogFollower, ROWS_MAX, RecordSink,
         RecordingDraft, Sampler, Sampling, StoredLine,

@@ -37,6 +37,11 @@ const SCHEMA: Schema = Schema(&[
         include_str!("../migrations/meta/0003_token_users.sql"),
     ),
     (
+        4,
+        "lambda",
+        include_str!("../migrations/meta/0004_lambda.sql"),
+    ),
+    (
         7,
         "sources",
         include_str!("../migrations/meta/0007_service.sql"),

@@ -7,7 +7,7 @@ use crate::{Store, StoreError, fault::Trip, functions::key_of, versions::number_
 
 impl Store {
     /// Forgets versions of the function but for the newest `keep`, those that an alias names or named just before,
-    /// those with a label, and those in `running`. Returns what went. A number is never given twice.
+    /// those with a label or a published number, and those in `running`. Returns what went. A number is never given twice.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`].
@@ -32,12 +32,13 @@ const TRIM_HISTORY: &str = "DELETE FROM alias_history WHERE function = ?1 AND se
       WHERE newer.function = ?1 AND newer.name = alias_history.name ORDER BY newer.seq DESC LIMIT 1 OFFSET 1)";
 
 /// Where versions are named that therefore stay.
-const NAMED: [(&str, &str); 5] = [
+const NAMED: [(&str, &str); 6] = [
     ("aliases", "version"),
     ("aliases", "second"),
     ("alias_history", "version"),
     ("alias_history", "second"),
     ("labels", "version"),
+    ("lambda_states", "version"),
 ];
 
 async fn prune(

@@ -22,6 +22,8 @@ pub struct NewVersion {
     pub kind: Kind,
     /// Its settings, as they were deployed.
     pub patch: SettingsPatch,
+    /// Digests of what it finds under `/opt`, lowest first.
+    pub layers: Vec<Digest>,
 }
 
 /// A version that was deployed.
@@ -41,6 +43,8 @@ pub struct Version {
     pub kind: Kind,
     /// Its settings, as they were deployed.
     pub patch: SettingsPatch,
+    /// Digests of what it finds under `/opt`, lowest first.
+    pub layers: Vec<Digest>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -168,10 +172,11 @@ impl Store {
 const PREFIX_MIN: usize = 4;
 
 const SELECT: &str =
-    "SELECT number, digest, bundle, entry, kind, settings, created_at FROM versions ";
+    "SELECT number, digest, bundle, entry, kind, settings, created_at, layers FROM versions ";
 
 fn version_from(row: &SqliteRow, function: &FunctionId) -> Result<Version, Trip> {
     let settings: &str = row.try_get(5)?;
+    let layers: &str = row.try_get(7)?;
     Ok(Version {
         function: function.clone(),
         number: number_of(row.try_get(0)?)?,
@@ -182,6 +187,8 @@ fn version_from(row: &SqliteRow, function: &FunctionId) -> Result<Version, Trip>
         patch: serde_json::from_str(settings)
             .map_err(|_| Trip::unreadable(settings, "a version's settings"))?,
         created_at: Timestamp(row.try_get(6)?),
+        layers: serde_json::from_str(layers)
+            .map_err(|_| Trip::unreadable(layers, "a version's layers"))?,
     })
 }
 
@@ -210,10 +217,12 @@ async fn add(
     }
     let settings = serde_json::to_string(&new.patch)
         .map_err(|error| Trip::unreadable(error, "settings that can be written as JSON"))?;
+    let layers = serde_json::to_string(&new.layers)
+        .map_err(|error| Trip::unreadable(error, "layers that can be written as JSON"))?;
     let number: i64 = query_scalar(
-        "INSERT INTO versions (function, number, digest, bundle, entry, kind, settings, created_at) \
+        "INSERT INTO versions (function, number, digest, bundle, entry, kind, settings, created_at, layers) \
          VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM versions WHERE function = ?1), \
-         ?2, ?3, ?4, ?5, ?6, ?7) RETURNING number",
+         ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING number",
     )
     .bind(key)
     .bind(digest)
@@ -222,6 +231,7 @@ async fn add(
     .bind(new.kind.as_str())
     .bind(settings)
     .bind(now.0)
+    .bind(layers)
     .fetch_one(&mut *conn)
     .await?;
     touch(conn, key, now).await?;

@@ -50,7 +50,9 @@ impl<'u> Unpacked<'u> {
         let shown: String = String::from_utf8_lossy(path).chars().take(120).collect();
         let kind = match kind {
             EntryType::Regular | EntryType::Continuous => {
-                return self.file(entry, path);
+                let executable = entry.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
+                let size = entry.size();
+                return self.file(entry, path, size, executable);
             }
             // Folders come with their files; their entries say nothing.
             EntryType::Directory if entry.size() == 0 => return Ok(()),
@@ -64,12 +66,14 @@ impl<'u> Unpacked<'u> {
         Err(UnpackError::Kind { kind, path: shown })
     }
 
-    fn file(
+    /// One plain file: `size` bytes of the reader, and no more.
+    pub(super) fn file(
         &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
+        reader: &mut impl Read,
         path: &[u8],
+        size: u64,
+        executable: bool,
     ) -> Result<(), UnpackError> {
-        let size = entry.size();
         if self.files.len() as u64 >= self.limits.bundle_files {
             return Err(self.too_many());
         }
@@ -80,7 +84,6 @@ impl<'u> Unpacked<'u> {
                 limit: self.limits.bundle_unpacked,
             });
         }
-        let executable = entry.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
         let path = String::from_utf8(path.to_vec()).map_err(|error| {
             ManifestError::Path(
                 String::from_utf8_lossy(error.as_bytes())
@@ -98,14 +101,14 @@ impl<'u> Unpacked<'u> {
         };
         // The model's own rule for paths, before anything is made.
         Manifest::new(vec![listed.clone()])?;
-        listed.digest = self.write(entry, &listed)?;
+        listed.digest = self.write(reader, &listed)?;
         self.files.push(listed);
         Ok(())
     }
 
     fn write(
         &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
+        reader: &mut impl Read,
         listed: &BundleFile,
     ) -> Result<Digest, UnpackError> {
         let path = self.dest.join(&listed.path);
@@ -134,7 +137,7 @@ impl<'u> Unpacked<'u> {
         let mut left = listed.size;
         let mut chunk = vec![0; CHUNK];
         while left > 0 {
-            let count = entry.read(&mut chunk).map_err(UnpackError::Corrupt)?;
+            let count = reader.read(&mut chunk).map_err(UnpackError::Corrupt)?;
             if count == 0 {
                 return Err(UnpackError::Corrupt(io::ErrorKind::UnexpectedEof.into()));
             }

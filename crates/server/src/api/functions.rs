@@ -221,7 +221,7 @@ pub(crate) async fn delete(
 fn counts(table: &Table, id: &FunctionId) -> Counts {
     match table.state(id) {
         Some(Served::Deployed(serving)) => serving.counts(),
-        Some(Served::NotDeployed | Served::Disabled) | None => Counts::default(),
+        Some(Served::NotDeployed | Served::Disabled | Served::Shut) | None => Counts::default(),
     }
 }
 
@@ -294,11 +294,11 @@ fn settings(app: &App, current: &CurrentFunction) -> BTreeMap<String, Setting> {
     for (name, value) in settings
         .env
         .iter()
-        .filter(|(name, _)| !current.env.contains_key(*name))
+        .filter(|(name, _)| !current.over.env.contains_key(*name))
     {
         show(&format!("env.{name}"), json!(value), FILE);
     }
-    for (name, value) in &current.env {
+    for (name, value) in &current.over.env {
         show(&format!("env.{name}"), json!(value), "override");
     }
     shown

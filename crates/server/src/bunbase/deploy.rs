@@ -213,6 +213,7 @@ async fn make(
         entry: built.entry,
         kind: Kind::Web,
         settings: patch,
+        layers: Vec::new(),
     };
     Ok(app.deploys.create(id, wanted).await?.version)
 }

@@ -51,7 +51,7 @@ pub(super) async fn figures(app: &App, id: &FunctionId) -> Result<Figures, Failu
     let table = app.registry.table();
     let counts = match table.state(id) {
         Some(State::Deployed(serving)) => serving.counts(),
-        Some(State::NotDeployed | State::Disabled) | None => Counts::default(),
+        Some(State::NotDeployed | State::Disabled | State::Shut) | None => Counts::default(),
     };
     let Measured {
         outcomes,

@@ -82,7 +82,8 @@ impl Deploys {
         let current = current.map_err(|error| store_failure(&error))?;
         let target = current.aliases.get(&Alias::current().0);
         let version = target.and_then(|target| current.pointed.get(&target.first()));
-        let settings = version.and_then(|version| self.settings(&version.patch, &current.env).ok());
+        let settings =
+            version.and_then(|version| self.settings(&version.patch, &current.over).ok());
         // A version that cannot be served has no routes.
         let routes = settings.map_or_else(Vec::new, |settings| settings.routes);
         self.registry.table().check_paths(id, &routes)
@@ -101,14 +102,14 @@ impl Deploys {
         let _changing = self.changing.lock().await;
         let fail = |error| store_failure(&error);
         let current = self.store.current(id).await.map_err(fail)?;
-        let mut env = current.env;
-        env.retain(|name, _| !change.unset.contains(name));
-        env.extend(change.set.clone());
+        let mut over = current.over;
+        over.env.retain(|name, _| !change.unset.contains(name));
+        over.env.extend(change.set.clone());
         // On their own, and over the settings of each version that is served.
         let empty = SettingsPatch::default();
         let patches = current.pointed.values().map(|version| &version.patch);
         for patch in [&empty].into_iter().chain(patches) {
-            self.settings(patch, &env)?;
+            self.settings(patch, &over)?;
         }
         let set = change
             .set
@@ -118,7 +119,7 @@ impl Deploys {
         let changes = set.chain(unset).collect();
         self.store.change_env(id, changes).await.map_err(fail)?;
         self.refresh(id).await?;
-        Ok(env)
+        Ok(over.env)
     }
 
     /// Deletes an alias other than `current`.

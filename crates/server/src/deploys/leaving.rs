@@ -23,6 +23,7 @@ impl Deploys {
     pub(super) fn call_back(&self, id: &FunctionId) {
         let why = match self.registry.table().state(id) {
             Some(State::Disabled) => "the function was disabled",
+            Some(State::Shut) => "its reserved concurrency is 0",
             Some(State::Deployed(serving)) if serving.keeps_laptops_out() => {
                 "its `live` was switched off"
             }

@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use model::{
-    AliasTarget, ErrorType, Failure, FunctionId, Kind, Settings, SettingsPatch, VersionNumber,
-    VersionRef,
+    AliasTarget, Digest, ErrorType, Failure, FunctionId, Kind, Settings, SettingsPatch,
+    VersionNumber, VersionRef,
 };
-use store::{Alias, CurrentFunction};
+use store::{Alias, CurrentFunction, Over};
 use workers::Version;
 
 use super::{Deploys, store_failure};
@@ -26,6 +26,12 @@ impl Deploys {
     /// Serves of one function what the store says now. Whoever calls holds `changing`.
     pub(super) async fn refresh(&self, id: &FunctionId) -> Result<(), Failure> {
         self.refresh_with(id, &Pools::new()).await
+    }
+
+    /// Serves what was published, reserved or opened since.
+    pub(crate) async fn reload(&self, id: &FunctionId) -> Result<(), Failure> {
+        let _changing = self.changing.lock().await;
+        self.refresh(id).await
     }
 
     /// Versions of the function have these variables over all others from now on; they are not stored.
@@ -72,6 +78,9 @@ impl Deploys {
         if !current.function.enabled {
             return State::Disabled;
         }
+        if current.over.reserved == Some(0) {
+            return State::Shut;
+        }
         let function = current.function.id.clone();
         let served = self.pools_of(&current, before);
         let choice = |target: AliasTarget| {
@@ -93,6 +102,10 @@ impl Deploys {
                 aliases.insert(name.as_str().to_owned(), choice);
             }
         }
+        let published = current.published.iter();
+        let published: BTreeMap<_, _> = published
+            .filter_map(|(number, version)| Some((*number, served.get(version)?.clone())))
+            .collect();
         if main.is_none() && aliases.is_empty() {
             return State::NotDeployed;
         }
@@ -100,6 +113,7 @@ impl Deploys {
             function,
             current: main,
             aliases,
+            published,
         }))
     }
 
@@ -143,8 +157,14 @@ impl Deploys {
     fn pools_of(&self, current: &CurrentFunction, before: &Pools) -> Pools {
         let mut served = Pools::new();
         for (number, version) in &current.pointed {
-            let settings = match self.settings(&version.patch, &self.overrides(current)) {
-                Ok(settings) => settings,
+            let settings = match self.settings(&version.patch, &self.over(current)) {
+                Ok(mut settings) => {
+                    if !current.is_named(*number) {
+                        // Nobody follows it: it runs when it is asked for by its number, and is kept warm for nobody.
+                        settings.workers_min = 0;
+                    }
+                    settings
+                }
                 Err(failure) => {
                     let function = &version.function;
                     tracing::error!(%function, version = %number, %failure, "a version cannot be served");
@@ -163,28 +183,29 @@ impl Deploys {
         served
     }
 
-    /// What lies over a function's own environment: what was set here, and over that what was lent.
-    fn overrides(&self, current: &CurrentFunction) -> BTreeMap<String, String> {
-        let mut overrides = current.env.clone();
+    /// What lies over a function's own settings: what was set here, and over its environment what was lent.
+    fn over(&self, current: &CurrentFunction) -> Over {
+        let mut over = current.over.clone();
         if let Some(lent) = self.lent.load().get(&current.function.id) {
-            overrides.extend(lent.clone());
+            over.env.extend(lent.clone());
         }
-        overrides
+        over
     }
 
     /// Settings with defaults, and with the server's overrides over them.
-    pub(super) fn settings(
-        &self,
-        patch: &SettingsPatch,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<Settings, Failure> {
+    pub(super) fn settings(&self, patch: &SettingsPatch, over: &Over) -> Result<Settings, Failure> {
         let mut patch = patch.clone();
-        if !overrides.is_empty() {
-            patch.env.get_or_insert_default().extend(overrides.clone());
+        if !over.env.is_empty() {
+            patch.env.get_or_insert_default().extend(over.env.clone());
         }
-        patch
+        patch.auth = over.auth.or(patch.auth);
+        let settings = patch
             .resolve(&self.limits)
-            .map_err(|error| Failure::new(ErrorType::BadRequest, error.to_string()))
+            .map_err(|error| Failure::new(ErrorType::BadRequest, error.to_string()))?;
+        Ok(match over.reserved {
+            Some(most) => settings.at_most(most),
+            None => settings,
+        })
     }
 
     pub(super) fn serve(&self, version: &store::Version, settings: Settings) -> Arc<Deployed> {
@@ -194,6 +215,7 @@ impl Deploys {
             version.kind,
             &version.entry,
             settings,
+            &version.layers,
         );
         let sampler = self.store.records().sampler(&version.function);
         let metrics = self.metrics.function(&version.function);
@@ -216,7 +238,9 @@ impl Deploys {
         kind: Kind,
         entry: &str,
         settings: Settings,
+        layers: &[Digest],
     ) -> Version {
+        let opt = self.layers.merged(layers);
         let Place { dir, image } = self.bundles.place(function, number);
         let (function, entry) = (function.clone(), entry.to_owned());
         Version {
@@ -226,7 +250,7 @@ impl Deploys {
             entry,
             settings,
             dir,
-            opt: None,
+            opt,
             image,
         }
     }
@@ -236,6 +260,6 @@ impl Deploys {
 pub(super) fn pools(state: Option<&State>) -> Pools {
     match state {
         Some(State::Deployed(serving)) => serving.deployed(),
-        Some(State::NotDeployed | State::Disabled) | None => Pools::new(),
+        Some(State::NotDeployed | State::Disabled | State::Shut) | None => Pools::new(),
     }
 }

@@ -30,9 +30,9 @@ impl Deploys {
                 is_own: false,
             });
         }
-        let overrides = self.store.env(id).await;
-        let overrides = overrides.map_err(|error| store_failure(&error))?;
-        let settings = self.servable(id, version.number, &overrides).await?;
+        let over = self.store.over(id).await;
+        let over = over.map_err(|error| store_failure(&error))?;
+        let settings = self.servable(id, version.number, &over).await?;
         let deployed = self.serve(&version, settings);
         // Among those on their way out from the first: its folder is in use, and a deletion waits for it.
         let mut leaving = self

@@ -138,7 +138,7 @@ async fn of_file(
 
 async fn is_active(app: &App, id: &FunctionId) -> Result<bool, Failure> {
     match app.registry.table().state(id) {
-        Some(Served::Deployed(_)) => Ok(true),
+        Some(Served::Deployed(_) | Served::Shut) => Ok(true),
         Some(Served::Disabled) => Ok(false),
         Some(Served::NotDeployed) | None => {
             let function = app.store.function(id).await;

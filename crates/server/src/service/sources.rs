@@ -133,6 +133,7 @@ async fn built(
         entry: built.entry,
         kind: built.kind,
         settings: patch,
+        layers: Vec::new(),
     })
 }
 

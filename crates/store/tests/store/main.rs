@@ -5,6 +5,7 @@
 mod damage;
 mod folder;
 mod labels;
+mod lambda;
 mod logs;
 mod records;
 mod retention;
@@ -131,6 +132,7 @@ fn version(source: &str) -> NewVersion {
             concurrency: Some(1),
             ..SettingsPatch::default()
         },
+        layers: Vec::new(),
     }
 }
 

@@ -90,7 +90,7 @@ async fn nothing_is_left_of_a_deleted_function(store: &Store) {
     assert!(lines.is_empty());
     store.create_function(&hello).await.unwrap();
     let fresh = store.current(&hello).await.unwrap();
-    assert!(fresh.version.is_none() && fresh.env.is_empty() && fresh.aliases.is_empty());
+    assert!(fresh.version.is_none() && fresh.over.env.is_empty() && fresh.aliases.is_empty());
 }
 
 async fn functions_are_registered_once(store: &Store) {
