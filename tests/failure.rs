@@ -6,6 +6,7 @@ mod faults;
 mod frames;
 mod input;
 mod live;
+mod queue;
 mod relay;
 mod replay;
 mod shutdown;

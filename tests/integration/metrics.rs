@@ -96,6 +96,11 @@ fn latencies_are_told_by_leg_and_workers_by_state() {
 #[test]
 fn every_family_stands_in_the_documentation() {
     let house = seasoned();
+    // It fails, and is queued for a minute more.
+    let queued = house.ask("POST", "/2015-03-31/functions/bun/invocations");
+    let queued = queued.header("x-amz-invocation-type", "Event");
+    let queued = queued.json(&json!({"bad": true})).send();
+    assert_eq!(queued.status, 202, "{}", queued.text());
     let text = house.get("/metrics").ok();
     let served: BTreeSet<&str> = text
         .lines()

@@ -15,7 +15,7 @@ pub const COMMANDS: [&str; 7] = [
 ];
 
 /// Flags, and the command that each belongs to.
-const FLAGS: [(&str, &str); 22] = [
+const FLAGS: [(&str, &str); 20] = [
     ("dev", "--aws"),
     ("dev", "--stack"),
     ("dev", "--with-secrets"),
@@ -26,14 +26,12 @@ const FLAGS: [(&str, &str); 22] = [
     ("serve", "--store"),
     ("serve", "--channel"),
     ("serve", "--secret"),
-    ("serve", "--seal-key"),
     ("serve", "--insecure"),
     ("relay", "--channel"),
     ("relay", "--local"),
     ("deploy", "--canary"),
     ("deploy", "--for"),
     ("invoke", "--async"),
-    ("token create", "--aws"),
     ("dev", "--store"),
     ("dev", "--channel"),
     ("dev", "--admin-listen"),
@@ -102,7 +100,6 @@ mod tests {
         for (command, flag) in FLAGS {
             let line = match command {
                 "invoke" => format!("invoke hello {flag}"),
-                "token create" => format!("token create --role admin {flag}"),
                 other => format!("{other} {flag} value"),
             };
             assert_eq!(later(&line).as_deref(), Some(flag), "{line}");

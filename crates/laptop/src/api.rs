@@ -10,9 +10,9 @@ mod web;
 
 pub use address::{Address, AddressError};
 pub use answers::{
-    Activated, Aliases, Changed, Created, CreatedToken, Deleted, Env, FunctionInfo, FunctionList,
-    FunctionSummary, InAlias, Invocations, Invoked, Sampled, ServerInfo, SettingValue, Token,
-    TokenList, Uploaded, VersionRow, WorkerCounts,
+    Activated, Aliases, Changed, Created, CreatedAccessKey, CreatedToken, Deleted, Env,
+    FunctionInfo, FunctionList, FunctionSummary, InAlias, Invocations, Invoked, Sampled,
+    ServerInfo, SettingValue, Token, TokenList, Uploaded, VersionRow, WorkerCounts,
 };
 pub use error::{ApiError, ErrorBody};
 pub use lines::{LogLines, LogQuery, When};
@@ -58,6 +58,8 @@ struct NewToken<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     expires_ms: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    aws: bool,
 }
 
 #[derive(Serialize)]
@@ -367,6 +369,24 @@ impl Client {
             role,
             user,
             expires_ms,
+            aws: false,
+        };
+        self.read(request.json(&new)).await
+    }
+
+    /// Makes an access key for AWS's clients. Its secret is shown once, here.
+    pub async fn create_access_key(
+        &self,
+        role: &str,
+        user: Option<&str>,
+        expires_ms: Option<u64>,
+    ) -> Result<CreatedAccessKey, ApiError> {
+        let request = self.request(Method::POST, "/v1/tokens");
+        let new = NewToken {
+            role,
+            user,
+            expires_ms,
+            aws: true,
         };
         self.read(request.json(&new)).await
     }

@@ -268,6 +268,7 @@ async fn start_server(
         live: options.live,
         log_jsonl: false,
         grace: options.grace,
+        seal_key: None,
         limits: options.limits,
         inspect,
         program: options.program,

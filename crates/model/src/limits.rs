@@ -75,6 +75,16 @@ pub struct Limits {
     pub code_cache: ByteSize,
     /// … and how long each is kept.
     pub code_cache_age: TimeSpan,
+    /// Largest event that is queued.
+    pub async_event: ByteSize,
+    /// Most events in the queue, those that run among them.
+    pub async_depth: u32,
+    /// Most queued events that run at once.
+    pub async_running: u32,
+    /// A queued event is tried again this long after it failed, and after twice that once more.
+    pub async_retry: TimeSpan,
+    /// An event that is still queued after this is given up.
+    pub async_age: TimeSpan,
 }
 
 impl Default for Limits {
@@ -111,6 +121,11 @@ impl Default for Limits {
             records_per_second: 200,
             code_cache: ByteSize::mebibytes(16),
             code_cache_age: TimeSpan::seconds(600),
+            async_event: ByteSize::mebibytes(1),
+            async_depth: 100_000,
+            async_running: 100,
+            async_retry: TimeSpan::seconds(60),
+            async_age: TimeSpan::seconds(6 * 3600),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     live::Live,
     logs::LogHub,
     metrics::Metrics,
+    queue::Queue,
     registry::Registry,
 };
 
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub access: Access,
     /// Whether laptops may attach.
     pub allows_live: bool,
+    /// Events that were accepted, until they are done.
+    pub queue: Arc<Queue>,
     /// Where invocations end.
     pub journal: Arc<Journal>,
     /// Client connections.

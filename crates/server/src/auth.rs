@@ -9,8 +9,9 @@ use http::{HeaderMap, Uri, header::AUTHORIZATION};
 use model::{Auth, Digest, ErrorType, Failure, Timestamp};
 use rand::{TryRngCore, rngs::OsRng};
 use store::{NewToken, Role, Token, TokenId};
+use zeroize::Zeroizing;
 
-use crate::{guard, rights::Right};
+use crate::{bundles::chain, guard, keys::Seal, rights::Right};
 
 /// Every token begins so, that people and scanners recognise one.
 const PREFIX: &str = "bgt_";
@@ -38,16 +39,35 @@ impl Peer {
 
 /// The tokens as the hot path sees them.
 pub(crate) struct Access {
-    /// By the digest of their secret: looking one up tells no time that depends on the secret.
-    tokens: ArcSwap<HashMap<Digest, Token>>,
+    known: ArcSwap<Known>,
+    /// What the secrets of access keys are sealed with.
+    pub seal: Seal,
     /// No listener is wider than loopback, and nobody asked for tokens.
     may_be_open: bool,
 }
 
+/// All that opens something.
+#[derive(Default)]
+struct Known {
+    /// By the digest of their secret: looking one up tells no time that depends on the secret.
+    tokens: HashMap<Digest, Token>,
+    /// By their id, which is no secret.
+    keys: HashMap<String, AccessKey>,
+}
+
+/// An access key, by which requests are signed.
+#[derive(Clone)]
+pub(crate) struct AccessKey {
+    pub role: Role,
+    pub secret: Zeroizing<String>,
+    expires_at: Option<Timestamp>,
+}
+
 impl Access {
-    pub(crate) fn new(tokens: Vec<Token>, may_be_open: bool) -> Access {
+    pub(crate) fn new(tokens: Vec<Token>, seal: Seal, may_be_open: bool) -> Access {
         let access = Access {
-            tokens: ArcSwap::default(),
+            known: ArcSwap::default(),
+            seal,
             may_be_open,
         };
         access.replace(tokens);
@@ -56,16 +76,42 @@ impl Access {
 
     /// What the store holds from now on.
     pub(crate) fn replace(&self, tokens: Vec<Token>) {
-        let by_secret = tokens
-            .into_iter()
-            .map(|token| (token.secret, token))
-            .collect();
-        self.tokens.store(std::sync::Arc::new(by_secret));
+        let mut known = Known::default();
+        for token in tokens {
+            let Some(sealed) = &token.sealed else {
+                known.tokens.insert(token.secret, token);
+                continue;
+            };
+            let id = token.id.0.clone();
+            let secret = self.seal.open(&id, sealed).unwrap_or_else(|error| {
+                let error = chain(&error);
+                tracing::error!(error, "nobody can sign with the access key {id}");
+                Zeroizing::default()
+            });
+            let key = AccessKey {
+                role: token.role,
+                secret,
+                expires_at: token.expires_at,
+            };
+            known.keys.insert(id, key);
+        }
+        self.known.store(Arc::new(known));
     }
 
-    /// Whether local programs need no token. An expired token counts as one: time alone opens nothing.
+    /// The access key of this id, if requests may be signed with it.
+    pub(crate) fn key(&self, id: &str, now: Timestamp) -> Option<AccessKey> {
+        let known = self.known.load();
+        let key = known.keys.get(id).filter(|key| !key.secret.is_empty())?;
+        key.expires_at
+            .is_none_or(|end| end > now)
+            .then(|| key.clone())
+    }
+
+    /// Whether local programs need no token. An expired token counts as one: time alone opens nothing. So does an access
+    /// key, whoever holds it.
     pub(crate) fn is_open(&self) -> bool {
-        self.may_be_open && self.tokens.load().is_empty()
+        let known = self.known.load();
+        self.may_be_open && known.tokens.is_empty() && known.keys.is_empty()
     }
 
     /// Whether this caller may invoke a function with this `auth`.
@@ -94,6 +140,20 @@ impl Access {
         match self.credential(peer, headers, uri, now)? {
             Credential::Local => Ok(()),
             Credential::Token(token) => right.check(token.role),
+        }
+    }
+
+    /// The role of a caller outside function routes who shows a token; `None`: he is this machine's own, and may do all.
+    pub(crate) fn standing(
+        &self,
+        peer: Peer,
+        headers: &HeaderMap,
+        uri: &Uri,
+        now: Timestamp,
+    ) -> Result<Option<Role>, Failure> {
+        match self.credential(peer, headers, uri, now)? {
+            Credential::Local => Ok(None),
+            Credential::Token(token) => Ok(Some(token.role)),
         }
     }
 
@@ -170,8 +230,8 @@ impl Access {
             );
             return Err(failure.hint("send `Authorization: Bearer bgt_…`, or set BUNGEE_TOKEN"));
         };
-        let tokens = self.tokens.load();
-        let Some(token) = tokens.get(&Digest::of(secret)) else {
+        let known = self.known.load();
+        let Some(token) = known.tokens.get(&Digest::of(secret)) else {
             let failure = Failure::new(
                 ErrorType::Unauthorized,
                 "the token is not one of this server's",
@@ -281,6 +341,7 @@ pub(crate) fn mint(
         role,
         user,
         expires_at,
+        sealed: None,
     };
     Ok((kept, secret))
 }
@@ -292,6 +353,11 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000);
     const WEB: Peer = Peer::Tcp(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
+    fn access(tokens: Vec<Token>) -> Access {
+        let seal = Seal::of(std::path::Path::new("/nowhere"));
+        Access::new(tokens, seal, true)
+    }
+
     fn with(role: Role, expires_at: Option<Timestamp>) -> (Access, HeaderMap) {
         let (new, secret) = mint(role, Some("ann".into()), expires_at).unwrap();
         let token = Token {
@@ -301,10 +367,11 @@ mod tests {
             user: new.user,
             created_at: NOW,
             expires_at,
+            sealed: None,
         };
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, format!("Bearer {secret}").parse().unwrap());
-        (Access::new(vec![token], true), headers)
+        (access(vec![token]), headers)
     }
 
     fn api(access: &Access, right: Right, peer: Peer, headers: &HeaderMap) -> Option<ErrorType> {
@@ -347,7 +414,7 @@ mod tests {
             assert_eq!(refused, ErrorType::Unauthorized);
             assert_eq!(grant(&access, Peer::Owner, &none), Ok((true, true, None)));
         }
-        let open = Access::new(vec![], true);
+        let open = access(vec![]);
         let mut headers = HeaderMap::new();
         assert_eq!(grant(&open, WEB, &headers), Ok((true, true, None)));
         headers.insert("origin", "https://evil.example".parse().unwrap());
@@ -367,10 +434,7 @@ mod tests {
     #[test]
     fn one_token_closes_the_open_server_even_when_it_has_expired() {
         let none = HeaderMap::new();
-        assert_eq!(
-            api(&Access::new(vec![], true), Right::Admin, WEB, &none),
-            None
-        );
+        assert_eq!(api(&access(vec![]), Right::Admin, WEB, &none), None);
         let (access, headers) = with(Role::Admin, Some(NOW));
         assert_eq!(
             api(&access, Right::Admin, WEB, &none),
@@ -388,8 +452,38 @@ mod tests {
     }
 
     #[test]
+    fn an_access_key_closes_the_server_and_is_no_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let seal = Seal::of(folder.path());
+        let (new, secret) =
+            crate::keys::mint(&seal, Role::Deploy, None, Some(Timestamp(5))).unwrap();
+        let id = new.id.0.clone();
+        let token = Token {
+            id: new.id,
+            secret: new.secret,
+            role: new.role,
+            user: new.user,
+            created_at: NOW,
+            expires_at: new.expires_at,
+            sealed: new.sealed,
+        };
+        let access = Access::new(vec![token.clone()], seal, true);
+        assert!(!access.is_open());
+        assert_eq!(*access.key(&id, Timestamp(4)).unwrap().secret, *secret);
+        assert!(access.key(&id, Timestamp(5)).is_none(), "it has ended");
+        let mut headers = HeaderMap::new();
+        let bearer = format!("Bearer {}", *secret);
+        headers.insert(AUTHORIZATION, bearer.parse().unwrap());
+        let refused = api(&access, Right::Invoke, WEB, &headers);
+        assert_eq!(refused, Some(ErrorType::Unauthorized));
+        // Under another seal nobody can sign with it, and the server stays closed.
+        let other = super::tests::access(vec![token]);
+        assert!(other.key(&id, Timestamp(4)).is_none() && !other.is_open());
+    }
+
+    #[test]
     fn a_stranger_on_the_socket_needs_a_token_even_where_it_is_open() {
-        let access = Access::new(vec![], true);
+        let access = access(vec![]);
         let refused = api(&access, Right::Invoke, Peer::Stranger, &HeaderMap::new());
         assert_eq!(refused, Some(ErrorType::Unauthorized));
     }

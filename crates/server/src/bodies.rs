@@ -156,9 +156,49 @@ impl BodyLimit {
     }
 }
 
+/// Where the bytes of a client's request come from.
+pub(crate) enum Source {
+    /// Its connection.
+    Incoming(Incoming),
+    /// They were read already.
+    Read(Option<Bytes>),
+}
+
+impl Source {
+    /// Whether nothing more comes.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Source::Incoming(incoming) => incoming.is_end_stream(),
+            Source::Read(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Source::Incoming(incoming) => incoming.size_hint(),
+            Source::Read(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+        }
+    }
+
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Source::Incoming(incoming) => Pin::new(incoming).poll_frame(context),
+            Source::Read(bytes) => {
+                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+}
+
 /// The body of a client's request, within its limits.
 pub(crate) struct RequestBody {
-    incoming: Incoming,
+    source: Source,
     line: Arc<Line>,
     limit: BodyLimit,
     /// Bytes that have come.
@@ -227,13 +267,13 @@ impl Broke {
 
 impl RequestBody {
     pub(crate) fn new(
-        incoming: Incoming,
+        source: Source,
         line: Arc<Line>,
         limit: BodyLimit,
         limits: &Limits,
     ) -> RequestBody {
         RequestBody {
-            incoming,
+            source,
             line,
             limit,
             size: 0,
@@ -252,7 +292,7 @@ impl RequestBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(context) else {
+        let Poll::Ready(next) = self.source.poll_frame(context) else {
             let most = ready!(self.silence.poll_over(context));
             let message = format!("the request body was silent for {most}, the limit `body_idle`");
             return Poll::Ready(Some(Err(Failure::new(ErrorType::BadRequest, message))));
@@ -295,17 +335,17 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.source.size_hint()
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.is_whole && !self.incoming.is_end_stream() {
+        if !self.is_whole && !self.source.is_end_stream() {
             self.line.leave_unread();
         }
     }

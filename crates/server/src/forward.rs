@@ -36,6 +36,24 @@ const DEADLINE: HeaderName = HeaderName::from_static("x-bungee-deadline");
 /// own. Between servers and workers only.
 pub(crate) const ANSWER: HeaderName = HeaderName::from_static("x-bungee-answer");
 
+/// The ARN by which a caller of the Lambda profile named the function.
+pub(crate) const ARN: HeaderName = HeaderName::from_static("x-bungee-arn");
+
+/// What such a caller says of himself, as JSON.
+pub(crate) const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-bungee-client-context");
+
+/// The tenant that an invocation is for.
+pub(crate) const TENANT_ID: HeaderName = HeaderName::from_static("x-bungee-tenant-id");
+
+/// AWS's own trace context, which passes as everything of the caller's does.
+pub(crate) const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
+/// The answer of an event handler is a web response.
+pub(crate) const RESPONSE: &[u8] = b"response";
+
+/// What only this server says of an invocation; a caller that does is not believed.
+const OURS: [HeaderName; 5] = [PARAMS, TRIGGER, ARN, CLIENT_CONTEXT, TENANT_ID];
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -115,9 +133,9 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
 /// Makes a client's request the one that the handler sees.
 pub(crate) fn request(parts: &mut request::Parts, marks: &Marks, params: &Params) {
     let headers = &mut parts.headers;
-    // Only this server says these; a caller that does is not believed.
-    headers.remove(PARAMS);
-    headers.remove(TRIGGER);
+    for name in &OURS {
+        headers.remove(name);
+    }
     crate::auth::strip_token(headers);
     if !params.is_empty() {
         headers.insert(PARAMS, params_header(params));
@@ -179,16 +197,23 @@ pub(crate) fn take_params(headers: &mut HeaderMap) -> Params {
     object.into_iter().collect()
 }
 
-/// The parameters as a JSON object in ASCII: other bytes do not survive a header in every runtime.
+/// The parameters as a JSON object.
 fn params_header(params: &Params) -> HeaderValue {
     let object: serde_json::Map<String, serde_json::Value> = params
         .iter()
         .map(|(name, value)| (name.clone(), value.clone().into()))
         .collect();
-    let json = serde_json::Value::Object(object).to_string();
+    json_header(&serde_json::Value::Object(object).to_string())
+}
+
+/// JSON in ASCII: other bytes do not survive a header in every runtime.
+pub(crate) fn json_header(json: &str) -> HeaderValue {
     let mut ascii = String::with_capacity(json.len());
     for c in json.chars() {
-        if c.is_ascii() && !c.is_ascii_control() {
+        if matches!(c, '\t' | '\n' | '\r') {
+            // Never inside a string of JSON.
+            ascii.push(' ');
+        } else if c.is_ascii() && !c.is_ascii_control() {
             ascii.push(c);
         } else {
             let mut units = [0; 2];
@@ -239,6 +264,9 @@ mod tests {
                 .header("x-bungee-params", r#"{"admin":"1"}"#)
                 .header("x-bungee-deadline", "9")
                 .header("x-bungee-trigger", "schedule")
+                .header("x-bungee-arn", "arn:aws:lambda:us-east-1:1:function:admin")
+                .header("x-bungee-client-context", "{}")
+                .header("x-bungee-tenant-id", "theirs")
                 .header("x-invocation-id", "forged"),
         );
         assert!(

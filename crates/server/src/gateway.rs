@@ -17,13 +17,14 @@ use tower_service::Service;
 use crate::{
     app::App,
     auth::Peer,
-    bodies::{BodyLimit, Broke, RequestBody, whole, whole_answer},
+    bodies::{BodyLimit, Broke, RequestBody, Source, whole, whole_answer},
     builds::STALE,
     bunbase,
     door::Line,
     errors, forward, function_url,
     invoker::{Answer, Body, Lease},
     journal::Invocation,
+    lambda,
     listen::Answers,
     live::{self, Plan},
     marks::Marks,
@@ -99,7 +100,9 @@ async fn handle(visitor: Arc<Visitor>, request: Request<Incoming>) -> Response<R
     let mut response = match found {
         Found::Function(serving, params) => visitor.invoke(&serving, params, request).await,
         Found::Refused(failure) => {
-            visitor.leave_unread(request.body());
+            if !request.body().is_end_stream() {
+                line.leave_unread();
+            }
             ReplyBody::whole(errors::response(&failure, None), line, lines)
         }
         Found::Elsewhere if live::is_channel(&request) => visitor.attach(request),
@@ -138,7 +141,7 @@ impl Visitor {
         parts.extensions.insert(self.peer);
         // The largest that any path takes; each has its own limit below it.
         let body = RequestBody::new(
-            incoming,
+            Source::Incoming(incoming),
             self.line.clone(),
             BodyLimit::bundle(limits),
             limits,
@@ -165,13 +168,21 @@ impl Visitor {
     ) -> Response<ReplyBody> {
         let app = &self.app;
         let (parts, incoming) = request.into_parts();
+        let mut source = Source::Incoming(incoming);
         let arrived = Invocation::now(&app.journal);
         let marks = Marks::new(arrived, parts.headers.get(forward::TRACEPARENT))
             .with_alias(forward::alias(&parts.headers));
-        let deployed = match self.admit(serving, &marks, &parts, arrived) {
+        let admitted = match self.admit(serving, &marks, &parts, arrived) {
+            Err(failure) if is_for_signers(&failure, &parts) => {
+                let signed = self.admit_signer(serving, &marks, &parts, &mut source, arrived);
+                unless_cut(&self.line, signed).await
+            }
+            admitted => admitted,
+        };
+        let deployed = match admitted {
             Ok(deployed) => deployed,
             Err(failure) => {
-                self.leave_unread(&incoming);
+                self.leave_unread(&source);
                 return ReplyBody::whole(errors::response(&failure, None), &self.line, &app.lines);
             }
         };
@@ -196,8 +207,8 @@ impl Visitor {
             broke: None,
         };
         let answered = match kind {
-            Kind::Web => unless_cut(&self.line, walk.web(parts, incoming)).await,
-            Kind::Event => unless_cut(&self.line, walk.event(parts, incoming)).await,
+            Kind::Web => unless_cut(&self.line, walk.web(parts, source)).await,
+            Kind::Event => unless_cut(&self.line, walk.event(parts, source)).await,
         };
         self.reply(walk, answered)
     }
@@ -266,6 +277,31 @@ impl Visitor {
         Ok(deployed)
     }
 
+    /// The same, for a caller who signed the request as AWS's clients do: all of it has to be here to be believed.
+    async fn admit_signer(
+        &self,
+        serving: &Serving,
+        marks: &Marks,
+        parts: &Parts,
+        source: &mut Source,
+        arrived: Timestamp,
+    ) -> Result<Arc<Deployed>, Failure> {
+        let (app, limit) = (&self.app, BodyLimit::event(&self.app.limits));
+        let signer = lambda::Signer::of_url(&app.access, parts, arrived)?;
+        limit.check_announced(&parts.headers)?;
+        let asked = std::mem::replace(source, Source::Read(None));
+        let body = whole(RequestBody::new(
+            asked,
+            self.line.clone(),
+            limit,
+            &app.limits,
+        ))
+        .await?;
+        signer.check_url(parts, &body)?;
+        *source = Source::Read(Some(body));
+        serving.choose(marks.alias.as_deref(), marks.id)
+    }
+
     /// Which developer the request is for, if it is for one. Whoever names an alias means that version; and a WebSocket
     /// does not cross to a laptop.
     fn plan(
@@ -298,11 +334,16 @@ impl Visitor {
     }
 
     /// A body that nobody will read must not break the answer.
-    fn leave_unread(&self, incoming: &Incoming) {
-        if !incoming.is_end_stream() {
+    fn leave_unread(&self, source: &Source) {
+        if !source.is_end_stream() {
             self.line.leave_unread();
         }
     }
+}
+
+/// Whether somebody was refused for having no token of ours, and signed instead.
+fn is_for_signers(failure: &Failure, parts: &Parts) -> bool {
+    failure.error_type == ErrorType::Unauthorized && lambda::is_signed(&parts.headers)
 }
 
 /// Does the work, until the server cuts off what is in flight.
@@ -350,11 +391,11 @@ enum Answered {
 
 impl Walk<'_> {
     /// To a web handler: both bodies stream.
-    async fn web(&mut self, mut parts: Parts, incoming: Incoming) -> Result<Answered, Failure> {
+    async fn web(&mut self, mut parts: Parts, source: Source) -> Result<Answered, Failure> {
         let app = &self.visitor.app;
         let runtime = self.deployed.version.settings.runtime;
         let limit = BodyLimit::web_request(runtime, &app.limits);
-        let body = RequestBody::new(incoming, self.visitor.line.clone(), limit, &app.limits);
+        let body = RequestBody::new(source, self.visitor.line.clone(), limit, &app.limits);
         limit.check_announced(&parts.headers)?;
         let caller = parts.extensions.remove::<OnUpgrade>();
         let caller = caller.filter(|_| forward::asks_for_websocket(&parts));
@@ -404,10 +445,10 @@ impl Walk<'_> {
     }
 
     /// To an event handler: the whole request becomes an event, and its result the response.
-    async fn event(&mut self, parts: Parts, incoming: Incoming) -> Result<Answered, Failure> {
+    async fn event(&mut self, parts: Parts, source: Source) -> Result<Answered, Failure> {
         let app = &self.visitor.app;
         let limit = BodyLimit::event(&app.limits);
-        let body = RequestBody::new(incoming, self.visitor.line.clone(), limit, &app.limits);
+        let body = RequestBody::new(source, self.visitor.line.clone(), limit, &app.limits);
         limit.check_announced(&parts.headers)?;
         if forward::asks_for_websocket(&parts) {
             return Err(forward::no_websocket("an event handler has no WebSockets"));

@@ -1,21 +1,23 @@
-//! Work given to a function from within the server, carried to its end: the invoke call of the API, replays and frames of the
-//! socket now, later the queue and schedules too.
+//! Work given to a function from within the server, carried to its end: the invoke calls of the API and of profiles,
+//! replays, frames of the socket and the queue, later schedules too.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header::CONTENT_LENGTH, request::Parts};
-use model::{ErrorType, Facts, Failure, InvocationId, Kind, LogLine, Params, Trigger};
+use model::{ByteSize, ErrorType, Facts, Failure, InvocationId, Kind, LogLine, Params, Trigger};
 
 use crate::{
     app::App,
     bodies::{BodyLimit, whole_answer},
+    context::Context,
     forward, function_url, gateway,
-    invoker::{Body, Lease, Runner},
+    invoker::{self, Body, Lease, Runner},
     journal::{Invocation, Timing},
     live::Plan,
     logs::KeptLines,
     marks::Marks,
+    reply::Streamed,
     serving::{Deployed, Serving},
     tape::{Recipe, Tape},
 };
@@ -52,10 +54,14 @@ pub(crate) enum Target {
 /// How an invocation went.
 pub(crate) struct Outcome {
     pub id: InvocationId,
+    /// The version that it met.
+    pub deployed: Arc<Deployed>,
     pub result: Result<Answer, Failure>,
     pub timing: Timing,
     /// What was logged, if that was wanted.
     pub logs: Vec<LogLine>,
+    /// The memory that its worker holds, if that was wanted and it still runs.
+    pub memory: Option<ByteSize>,
 }
 
 /// What the handler answered.
@@ -64,6 +70,41 @@ pub(crate) struct Answer {
     pub body: Bytes,
     /// Status and headers, if it is a response.
     pub head: Option<(StatusCode, HeaderMap)>,
+}
+
+/// What an invocation may have from before.
+#[derive(Default)]
+pub(crate) struct Brought {
+    /// Its id, if it was given one when it was accepted.
+    pub id: Option<InvocationId>,
+    /// What its handler is told besides.
+    pub context: Option<Box<Context>>,
+    /// Nobody waits for its outcome, so it always gets a record.
+    pub is_queued: bool,
+}
+
+/// An invocation whose answer begins, or that has failed before.
+pub(crate) struct Begun {
+    pub id: InvocationId,
+    /// The version that it met.
+    pub deployed: Arc<Deployed>,
+    pub result: Result<(http::response::Parts, Streamed), Failure>,
+    /// Whoever runs it, if somebody does.
+    pub worker: Option<Runner>,
+    /// When a worker took it, if one did.
+    pub taken: Option<Taken>,
+    /// What is logged, if that was wanted.
+    pub logs: Option<KeptLines>,
+}
+
+/// The moment at which a worker took an invocation.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    pub at: Instant,
+    /// Microseconds from the arrival until then.
+    pub waited_us: u64,
+    /// Whether the worker was started for it.
+    pub is_cold: bool,
 }
 
 /// Invokes, and waits for the end; if its lines are wanted, until all that the worker wrote has reached the log.
@@ -75,43 +116,25 @@ pub(crate) async fn invoke(
     serving: &Serving,
     errand: Errand,
 ) -> Result<Outcome, Failure> {
-    let arrived = Invocation::now(&app.journal);
-    let Errand {
-        work,
-        trigger,
-        target,
-        wants_logs,
-    } = errand;
-    let mut marks = Marks::new(arrived, work.trace(trigger));
-    let (deployed, is_pinned) = match target {
-        Target::Alias(alias) => {
-            marks = marks.with_alias(alias.as_deref());
-            (serving.choose(alias.as_deref(), marks.id)?, false)
-        }
-        Target::Version(deployed) => (deployed, true),
-    };
-    let asked = match &work {
-        Work::Event(_) => None,
-        Work::Web { parts, .. } => Some((parts.method.clone(), parts.uri.clone())),
-    };
-    let journal = app.journal.clone();
-    let mut invocation =
-        Invocation::begin(journal, deployed.clone(), marks.id, arrived, trigger, asked);
-    if let Some(recipe) = &deployed.recipe {
-        invocation.record_on(work.tape(recipe));
-    }
-    let kept = wants_logs.then(|| app.logs.keep(marks.id));
-    let mut carrier = Carrier {
-        app,
-        deployed,
-        is_pinned,
-        marks: &marks,
-        trigger,
-        invocation: &mut invocation,
-        worker: None,
-    };
+    invoke_as(app, serving, errand, Brought::default()).await
+}
+
+/// The same, for an invocation that has something from before.
+pub(crate) async fn invoke_as(
+    app: &Arc<App>,
+    serving: &Serving,
+    errand: Errand,
+    brought: Brought,
+) -> Result<Outcome, Failure> {
+    let (mut carrier, work, kept) = Carrier::set_out(app, serving, errand, brought)?;
     let result = carrier.carry(work).await;
-    let worker = carrier.worker.take();
+    let Carrier {
+        marks,
+        deployed,
+        mut invocation,
+        worker,
+        ..
+    } = carrier;
     let timing = match &result {
         Ok(answer) => {
             if let Some(tape) = invocation.tape() {
@@ -122,14 +145,63 @@ pub(crate) async fn invoke(
         }
         Err(failure) => invocation.fail(failure),
     };
-    if let Some(worker) = worker.filter(|_| wants_logs) {
+    let mut memory = None;
+    if let Some(worker) = worker.filter(|_| kept.is_some()) {
         worker.drained().await;
+        memory = kept.as_ref().and_then(|_| worker.memory());
     }
     Ok(Outcome {
         id: marks.id,
+        deployed,
         result,
         timing,
         logs: kept.map(KeptLines::take).unwrap_or_default(),
+        memory,
+    })
+}
+
+/// Invokes with an event, and waits for the head of the answer. The invocation ends with the answer's last byte.
+///
+/// # Errors
+/// The alias leads nowhere, or the work is no event; nothing was begun.
+pub(crate) async fn begin(
+    app: &Arc<App>,
+    serving: &Serving,
+    errand: Errand,
+    brought: Brought,
+) -> Result<Begun, Failure> {
+    let (mut carrier, work, logs) = Carrier::set_out(app, serving, errand, brought)?;
+    let Work::Event(event) = work else {
+        let message = "only the answer to an event is streamed by this";
+        return Err(Failure::new(ErrorType::Internal, message));
+    };
+    let began = carrier.begin_event(event).await;
+    let Carrier {
+        marks,
+        deployed,
+        mut invocation,
+        worker,
+        taken,
+        ..
+    } = carrier;
+    let result = match began {
+        Ok(response) => {
+            let (parts, answer) = response.into_parts();
+            let streamed = Streamed::answering(&parts, answer, invocation, &app.limits, None);
+            Ok((parts, streamed))
+        }
+        Err(failure) => {
+            invocation.fail(&failure);
+            Err(failure)
+        }
+    };
+    Ok(Begun {
+        id: marks.id,
+        deployed,
+        result,
+        worker,
+        taken,
+        logs,
     })
 }
 
@@ -166,24 +238,78 @@ struct Carrier<'a> {
     deployed: Arc<Deployed>,
     /// No other version may take over.
     is_pinned: bool,
-    marks: &'a Marks,
+    marks: Marks,
+    context: Option<Box<Context>>,
     trigger: Trigger,
-    invocation: &'a mut Invocation,
+    invocation: Invocation,
     worker: Option<Runner>,
+    taken: Option<Taken>,
+}
+
+impl<'a> Carrier<'a> {
+    /// Who carries it, what, and where its lines are kept if they are wanted.
+    fn set_out(
+        app: &'a Arc<App>,
+        serving: &Serving,
+        errand: Errand,
+        brought: Brought,
+    ) -> Result<(Carrier<'a>, Work, Option<KeptLines>), Failure> {
+        let arrived = Invocation::now(&app.journal);
+        let Errand {
+            work,
+            trigger,
+            target,
+            wants_logs,
+        } = errand;
+        let mut marks = match brought.id {
+            Some(id) => Marks::brought(id, arrived, None),
+            None => Marks::new(arrived, work.trace(trigger)),
+        };
+        let (deployed, is_pinned) = match target {
+            Target::Alias(alias) => {
+                marks = marks.with_alias(alias.as_deref());
+                (serving.choose(alias.as_deref(), marks.id)?, false)
+            }
+            Target::Version(deployed) => (deployed, true),
+        };
+        let asked = match &work {
+            Work::Event(_) => None,
+            Work::Web { parts, .. } => Some((parts.method.clone(), parts.uri.clone())),
+        };
+        let journal = app.journal.clone();
+        let mut invocation =
+            Invocation::begin(journal, deployed.clone(), marks.id, arrived, trigger, asked);
+        if brought.is_queued {
+            invocation.keep_record();
+        }
+        if let Some(recipe) = &deployed.recipe {
+            invocation.record_on(work.tape(recipe));
+        }
+        let kept = wants_logs.then(|| app.logs.keep(marks.id));
+        let carrier = Carrier {
+            app,
+            deployed,
+            is_pinned,
+            marks,
+            context: brought.context,
+            trigger,
+            invocation,
+            worker: None,
+            taken: None,
+        };
+        Ok((carrier, work, kept))
+    }
 }
 
 impl Carrier<'_> {
     async fn carry(&mut self, work: Work) -> Result<Answer, Failure> {
-        let is_web = matches!(work, Work::Web { .. });
-        let lease = self.acquire(is_web).await?;
-        self.worker = lease.worker();
         match work {
-            Work::Event(event) => self.event(lease, event).await,
+            Work::Event(event) => self.event(event).await,
             Work::Web {
                 parts,
                 params,
                 body,
-            } => self.web(lease, *parts, &params, body).await,
+            } => self.web(*parts, &params, body).await,
         }
     }
 
@@ -204,6 +330,17 @@ impl Carrier<'_> {
     }
 
     async fn acquire(&mut self, is_web: bool) -> Result<Lease, Failure> {
+        let lease = self.find_place(is_web).await?;
+        self.worker = lease.worker();
+        self.taken = Some(Taken {
+            at: Instant::now(),
+            waited_us: self.invocation.waited_us(),
+            is_cold: lease.cold(),
+        });
+        Ok(lease)
+    }
+
+    async fn find_place(&mut self, is_web: bool) -> Result<Lease, Failure> {
         let plan = self.plan(is_web);
         let Carrier {
             app,
@@ -226,11 +363,22 @@ impl Carrier<'_> {
         Ok(lease)
     }
 
+    /// An event to a handler of either kind, up to the head of its answer.
+    async fn begin_event(
+        &mut self,
+        event: Bytes,
+    ) -> Result<http::Response<invoker::Answer>, Failure> {
+        let lease = self.acquire(false).await?;
+        let mut request = gateway::event_request(event, &self.marks, self.trigger);
+        if let Some(context) = &self.context {
+            context.write(request.headers_mut());
+        }
+        lease.send(request).await
+    }
+
     /// An event to a handler of either kind.
-    async fn event(&mut self, lease: Lease, event: Bytes) -> Result<Answer, Failure> {
-        let request = gateway::event_request(event, self.marks, self.trigger);
-        let response = lease.send(request).await?;
-        let (mut parts, body) = response.into_parts();
+    async fn event(&mut self, event: Bytes) -> Result<Answer, Failure> {
+        let (mut parts, body) = self.begin_event(event).await?.into_parts();
         let body = whole_answer(body, BodyLimit::result(&self.app.limits)).await?;
         let streams = parts.headers.remove(forward::ANSWER).is_some();
         let head = match self.deployed.version.kind {
@@ -246,15 +394,15 @@ impl Carrier<'_> {
     /// A web request to a handler of either kind, as the gateway would bring it.
     async fn web(
         &mut self,
-        lease: Lease,
         mut parts: Parts,
         params: &Params,
         body: Bytes,
     ) -> Result<Answer, Failure> {
+        let lease = self.acquire(true).await?;
         let limit = BodyLimit::result(&self.app.limits);
         let response = match self.deployed.version.kind {
             Kind::Web => {
-                forward::request(&mut parts, self.marks, params);
+                forward::request(&mut parts, &self.marks, params);
                 let trigger = HeaderValue::from_static(self.trigger.as_str());
                 parts.headers.insert(forward::TRIGGER, trigger);
                 // Whoever writes it to the worker says how long it is.
@@ -265,7 +413,7 @@ impl Carrier<'_> {
                     let message = "the handler switched protocols (status 101), and nobody is there to talk to";
                     return Err(Failure::new(ErrorType::HandlerError, message));
                 }
-                forward::response(&mut parts, self.marks);
+                forward::response(&mut parts, &self.marks);
                 let body = whole_answer(body, limit).await?;
                 http::Response::from_parts(parts, body)
             }
@@ -281,10 +429,10 @@ impl Carrier<'_> {
                     params,
                 };
                 let event = function_url::event(&parts, &body, &origin)?;
-                let request = gateway::event_request(event, self.marks, self.trigger);
+                let request = gateway::event_request(event, &self.marks, self.trigger);
                 let (mut parts, body) = lease.send(request).await?.into_parts();
                 let streams = forward::streams(&parts.headers);
-                forward::response(&mut parts, self.marks);
+                forward::response(&mut parts, &self.marks);
                 let body = whole_answer(body, limit).await?;
                 match streams {
                     true => http::Response::from_parts(parts, body),

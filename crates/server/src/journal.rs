@@ -52,6 +52,8 @@ struct Extras {
     attempts: Vec<Attempt>,
     /// Its recording, while it is made.
     tape: Option<Tape>,
+    /// It gets a record, however it ends.
+    is_kept: bool,
 }
 
 impl Ended {
@@ -129,6 +131,10 @@ impl Ended {
             last.ran_us = Some(self.ran_us);
         }
         tried
+    }
+
+    fn is_kept(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.is_kept)
     }
 
     /// Whether it was ever offered to a developer.
@@ -232,7 +238,7 @@ impl Journal {
         let is_granted = sampler.ended(ended.trigger, ended.outcome, took, now);
         let tape = ended.extras.as_mut().and_then(|extras| extras.tape.take());
         let tape = tape.filter(|tape| tape.is_kept(ended.outcome));
-        if is_granted || ended.is_live() || tape.is_some() {
+        if is_granted || ended.is_kept() || ended.is_live() || tape.is_some() {
             let record = ended.record();
             let recording = tape.map(|tape| tape.draft(&record));
             self.sink.record(record);
@@ -323,6 +329,13 @@ impl Invocation {
         if let Some(ended) = self.ended.as_mut() {
             let extras = ended.extras.get_or_insert_default();
             extras.attempts.push(attempt);
+        }
+    }
+
+    /// It is to have a record, however it ends.
+    pub(crate) fn keep_record(&mut self) {
+        if let Some(ended) = self.ended.as_mut() {
+            ended.extras.get_or_insert_default().is_kept = true;
         }
     }
 

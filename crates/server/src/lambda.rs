@@ -8,17 +8,24 @@ mod caller;
 mod code;
 mod content;
 mod draft;
+mod eventstream;
 mod functions;
+mod invoke;
 mod layers;
 mod pages;
+mod qualifier;
 mod refusal;
 mod runtimes;
 mod settings;
 mod shown;
+mod sigv4;
+mod stream;
 mod tags;
+mod tail;
 mod underway;
 mod updates;
 mod urls;
+mod verdict;
 mod versions;
 
 use std::sync::Arc;
@@ -27,14 +34,15 @@ use axum::{
     Router,
     middleware::map_response,
     response::{IntoResponse, Response},
-    routing::{MethodFilter, MethodRouter, get, put},
+    routing::{MethodFilter, MethodRouter, get, post, put},
 };
 use http::{HeaderName, HeaderValue, Method, Uri, header::Entry};
 use model::{ByteSize, InvocationId, Limits};
 
 pub(crate) use self::{
     arn::{Named, arn_of},
-    caller::Caller,
+    caller::{Caller, Signer, is_signed},
+    qualifier::target,
     refusal::{Kind, Refusal},
     underway::Underway,
 };
@@ -92,7 +100,12 @@ fn function(date: &str, rest: &str) -> String {
 
 /// The operations that are served.
 fn operations() -> Router<Arc<App>> {
-    let all = [on_functions(), beside_functions(), on_layers()];
+    let all = [
+        invocations(),
+        on_functions(),
+        beside_functions(),
+        on_layers(),
+    ];
     let route = |router: Router<Arc<App>>, (path, methods): Operation| {
         router.route(&path, methods.fallback(unknown))
     };
@@ -101,6 +114,15 @@ fn operations() -> Router<Arc<App>> {
 
 /// A path, and the operations behind its methods.
 type Operation = (String, MethodRouter<Arc<App>>);
+
+/// Both ways to invoke.
+fn invocations() -> Vec<Operation> {
+    let streamed = "/response-streaming-invocations";
+    vec![
+        (function("2015-03-31", "/invocations"), post(invoke::invoke)),
+        (function("2021-11-15", streamed), post(stream::invoke)),
+    ]
+}
 
 /// Functions, their states and their aliases.
 fn on_functions() -> Vec<Operation> {

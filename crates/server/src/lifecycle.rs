@@ -28,11 +28,13 @@ use crate::{
     health::{self, Health},
     journal::{Ended, Journal},
     jsonl,
+    keys::Seal,
     lambda::Underway,
     listen::{Entrance, SocketFile, bind_all, bind_unix, is_wide, places},
     live::Live,
     logs::LogHub,
     metrics::Metrics,
+    queue::{self, Queue},
     registry::Registry,
     workbench::Workbench,
 };
@@ -102,6 +104,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         grace: options.grace,
     });
     deploys.load().await?;
+    let queue = Arc::new(Queue::open(store.clone(), limits.clone()).await?);
     let app = Arc::new(App {
         live,
         logs: logs.clone(),
@@ -116,6 +119,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         deploys,
         builds: Arc::default(),
         lambda: Underway::new(),
+        queue,
         access,
         allows_live: options.live,
         metrics,
@@ -157,6 +161,10 @@ impl Programs {
 /// Who may do what; nobody could, from other machines, while there is no token.
 async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Access, StartError> {
     let tokens = store.tokens().await?;
+    let seal = match &options.seal_key {
+        Some(path) => Seal::at(path.clone())?,
+        None => Seal::of(data_dir),
+    };
     let wide = wide(options);
     match wide {
         Some(addr) if tokens.is_empty() => Err(StartError::NeedsToken {
@@ -165,7 +173,7 @@ async fn access(options: &Options, store: &Store, data_dir: &Path) -> Result<Acc
         }),
         Some(_) | None => {
             let is_open = wide.is_none() && !options.require_token;
-            Ok(Access::new(tokens, is_open))
+            Ok(Access::new(tokens, seal, is_open))
         }
     }
 }
@@ -254,6 +262,7 @@ fn open(
     tasks.spawn(health::become_ready(app.clone(), app.stopping.clone()));
     let (codes, stopping) = (app.clone(), app.stopping.clone());
     tasks.spawn(async move { codes.deploys.codes.keep_clean(stopping).await });
+    tasks.spawn(queue::run(app.clone()));
     let sweeper = app.clone();
     tasks.spawn(async move {
         sweeper.lines.sweep(sweeper.stopping.clone()).await;
@@ -331,6 +340,7 @@ impl Server {
         let app = &self.app;
         let until = Instant::now() + self.grace;
         app.health.draining();
+        app.queue.close();
         // Listeners close; followers of logs hear the end.
         app.stopping.cancel();
         app.lines.drain();
@@ -340,7 +350,7 @@ impl Server {
             let _in_time = timeout(self.grace, app.live.hosting.retire()).await;
             app.live.broker.close("the server goes down");
         };
-        let draining = async { tokio::join!(farewell, self.connections.wait()) };
+        let draining = async { tokio::join!(farewell, self.connections.wait(), app.queue.ended()) };
         let is_drained = timeout(self.grace, draining).await.is_ok();
         app.live.broker.close("the server went down");
         if !is_drained {
@@ -350,11 +360,13 @@ impl Server {
             );
         }
         app.journal.cutting();
+        app.queue.cut_off();
         app.lines.cut();
         if timeout(LAST_WORDS, self.connections.wait()).await.is_err() {
             app.lines.sever();
             self.connections.wait().await;
         }
+        app.queue.ended().await;
         let left = until.saturating_duration_since(Instant::now());
         app.workers.stop(left.min(LEFTOVERS)).await;
         self.logs.close();
@@ -373,6 +385,7 @@ impl Server {
     /// Ends at once: workers are killed, nothing is waited for. The caller exits next.
     pub fn kill(&self) {
         self.app.stopping.cancel();
+        self.app.queue.cut_off();
         self.app.journal.cutting();
         self.app.lines.sever();
         self.app.workers.kill_all();
@@ -383,6 +396,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.app.stopping.cancel();
+        self.app.queue.cut_off();
         self.app.journal.cutting();
         self.app.lines.sever();
     }

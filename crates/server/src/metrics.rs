@@ -14,7 +14,7 @@ use prometheus::{
 };
 use workers::{Counts, Kept};
 
-use crate::app::App;
+use crate::{app::App, journal::Invocation};
 
 /// Upper bounds of the latencies, in seconds: from a warm isolate to the longest timeout.
 const BUCKETS: [f64; 18] = [
@@ -43,6 +43,8 @@ struct Seen {
     workers: IntGaugeVec,
     kept: IntGaugeVec,
     kept_starts: IntCounterVec,
+    queued: IntGaugeVec,
+    oldest_queued: IntGaugeVec,
     connections: IntGauge,
     claims: IntGauge,
     codes: IntGauge,
@@ -178,6 +180,16 @@ impl Seen {
                 "Starts of workers, by whether a process was kept ready for them: hit or miss.",
                 &["kind", "result"],
             ),
+            queued: families.gauges(
+                "bungee_async_depth",
+                "Queued events now, those that run among them.",
+                &FUNCTION,
+            ),
+            oldest_queued: families.gauges(
+                "bungee_async_oldest_seconds",
+                "Age of the oldest queued event.",
+                &FUNCTION,
+            ),
             connections: families.gauge(
                 "bungee_connections",
                 "Client connections that are open now.",
@@ -245,6 +257,7 @@ impl Seen {
                 starts.inc_by(count);
             }
         }
+        self.look_at_queue(app);
         let open = i64::try_from(app.lines.count()).unwrap_or(i64::MAX);
         self.connections.set(open);
         let claims = app.live.broker.claim_count();
@@ -254,6 +267,19 @@ impl Seen {
         self.code_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.is_ready.set(app.health.is_ready().into());
+    }
+
+    fn look_at_queue(&self, app: &App) {
+        self.queued.reset();
+        self.oldest_queued.reset();
+        let now = Invocation::now(&app.journal);
+        for seen in app.queue.seen() {
+            let (project, name) = (seen.function.project.as_str(), seen.function.name.as_str());
+            let depth = self.queued.with_label_values(&[project, name]);
+            depth.set(i64::try_from(seen.depth).unwrap_or(i64::MAX));
+            let oldest = self.oldest_queued.with_label_values(&[project, name]);
+            oldest.set((now.0 - seen.oldest.0).max(0) / 1000);
+        }
     }
 }
 

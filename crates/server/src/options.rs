@@ -6,6 +6,8 @@ use model::{Limits, Name};
 use store::{OpenError, StoreError};
 use workers::Inspect;
 
+use crate::keys::SealError;
+
 /// What a server is told.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -29,6 +31,8 @@ pub struct Options {
     pub log_jsonl: bool,
     /// How long what is in flight may take when the server goes down.
     pub grace: Duration,
+    /// The key that seals secrets at rest; `<data_dir>/seal.key`, made at first need, if not given.
+    pub seal_key: Option<PathBuf>,
     /// Every limit.
     pub limits: Limits,
     /// Let debuggers attach to workers, on these ports.
@@ -53,6 +57,7 @@ impl Options {
             live: true,
             log_jsonl: false,
             grace: Duration::from_secs(30),
+            seal_key: None,
             limits: Limits::default(),
             inspect: None,
             program,
@@ -119,6 +124,9 @@ pub enum StartError {
         #[source]
         error: io::Error,
     },
+    /// There is nothing to seal secrets with.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// What starts workers cannot be started.
     #[error("cannot prepare the workers")]
     Workers(#[source] io::Error),
@@ -145,6 +153,10 @@ impl StartError {
             StartError::DebuggerPort { .. } => {
                 Some("stop the other program, or choose another port with `--inspect=PORT`".into())
             }
+            StartError::Seal(_) => Some(
+                "make one with `openssl rand -hex 32 > FILE`, and name it with `--seal-key FILE`"
+                    .into(),
+            ),
             StartError::Store(_) | StartError::Workers(_) => None,
         }
     }

@@ -76,6 +76,12 @@ impl Streamed {
         streamed
     }
 
+    /// The same, within another limit on size.
+    pub(crate) fn within(mut self, limit: BodyLimit) -> Streamed {
+        self.limit = limit;
+        self
+    }
+
     /// The server cuts off what is in flight.
     fn cut_off(&mut self) -> Failure {
         let failure = gateway::cut_off();

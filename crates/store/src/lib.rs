@@ -11,6 +11,7 @@ mod functions;
 mod labels;
 mod lambda;
 mod meta;
+mod queue;
 mod records;
 mod retention;
 mod sources;
@@ -31,6 +32,7 @@ pub use crate::{
         FailedUpdate, FunctionUrl, LambdaAlias, LambdaFunction, LambdaState, LayerVersion,
         NewLayer, UsedLayer,
     },
+    queue::{QueuedEvent, Waiting},
     records::{
         InvocationFilter, Invocations, LogCursor, LogFilter, LogFollower, ROWS_MAX, RecordSink,
         RecordingDraft, Sampler, Sampling, StoredLine,

@@ -42,6 +42,16 @@ const SCHEMA: Schema = Schema(&[
         include_str!("../migrations/meta/0004_lambda.sql"),
     ),
     (
+        5,
+        "access keys",
+        include_str!("../migrations/meta/0005_keys.sql"),
+    ),
+    (
+        6,
+        "queue",
+        include_str!("../migrations/meta/0006_queue.sql"),
+    ),
+    (
         7,
         "sources",
         include_str!("../migrations/meta/0007_service.sql"),

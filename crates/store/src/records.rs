@@ -23,6 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use self::rows::{id_bytes, id_of};
 use self::writer::{Surroundings, Writer};
 pub use self::{
     counts::{Sampler, Sampling},

@@ -1,4 +1,5 @@
-//! Tokens: who may do what. Only the digest of a secret is ever here.
+//! Tokens and access keys: who may do what. Only the digest of a token's secret is ever here; that of an access key,
+//! by which signatures are checked, is here sealed, and this room has no key to it.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -87,6 +88,8 @@ pub struct NewToken {
     pub user: Option<Arc<str>>,
     /// From then on it opens nothing; `None` for never.
     pub expires_at: Option<Timestamp>,
+    /// The sealed secret, if this is an access key: its id is then what requests name, and its secret signs them.
+    pub sealed: Option<Arc<[u8]>>,
 }
 
 /// A token that was handed out.
@@ -104,6 +107,8 @@ pub struct Token {
     pub created_at: Timestamp,
     /// From then on it opens nothing; `None` for never.
     pub expires_at: Option<Timestamp>,
+    /// The sealed secret, if this is an access key: its id is then what requests name, and its secret signs them.
+    pub sealed: Option<Arc<[u8]>>,
 }
 
 impl Store {
@@ -116,6 +121,7 @@ impl Store {
             user: new.user,
             created_at: self.now(),
             expires_at: new.expires_at,
+            sealed: new.sealed,
         };
         let kept = token.clone();
         self.meta()
@@ -150,8 +156,8 @@ impl Store {
 
 async fn add(conn: &mut SqliteConnection, token: Token) -> Result<(), Trip> {
     query(
-        "INSERT INTO tokens (id, secret, role, created_at, expires_at, sub) \
-         VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tokens (id, secret, role, created_at, expires_at, sub, sealed) \
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(token.id.0)
     .bind(token.secret.hex())
@@ -159,6 +165,7 @@ async fn add(conn: &mut SqliteConnection, token: Token) -> Result<(), Trip> {
     .bind(token.created_at.0)
     .bind(token.expires_at.map(|at| at.0))
     .bind(token.user.as_deref())
+    .bind(token.sealed.as_deref())
     .execute(conn)
     .await?;
     Ok(())
@@ -166,7 +173,8 @@ async fn add(conn: &mut SqliteConnection, token: Token) -> Result<(), Trip> {
 
 async fn all(conn: &mut SqliteConnection) -> Result<Vec<Token>, Trip> {
     let rows = query(
-        "SELECT id, secret, role, created_at, expires_at, sub FROM tokens ORDER BY created_at, id",
+        "SELECT id, secret, role, created_at, expires_at, sub, sealed FROM tokens \
+         ORDER BY created_at, id",
     )
     .fetch_all(conn)
     .await?;
@@ -179,6 +187,7 @@ async fn all(conn: &mut SqliteConnection) -> Result<Vec<Token>, Trip> {
             created_at: Timestamp(row.try_get(3)?),
             expires_at: row.try_get::<Option<i64>, _>(4)?.map(Timestamp),
             user: row.try_get::<Option<String>, _>(5)?.map(Arc::from),
+            sealed: row.try_get::<Option<Vec<u8>>, _>(6)?.map(Arc::from),
         });
     }
     Ok(tokens)

@@ -136,7 +136,7 @@ fn check_memory(worker: &Arc<Worker>) {
 }
 
 /// RssAnon of a process: resident minus shared pages of `/proc/PID/statm` (proc(5)), four times cheaper than `status`.
-fn anonymous_memory(pid: u32) -> Option<ByteSize> {
+pub(crate) fn anonymous_memory(pid: u32) -> Option<ByteSize> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let mut fields = statm
         .split_ascii_whitespace()

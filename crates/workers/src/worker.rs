@@ -527,6 +527,11 @@ impl WorkerRef {
     pub async fn drained(&self) {
         self.0.drained().await;
     }
+
+    /// The memory that it holds now, if it still runs.
+    pub fn memory(&self) -> Option<ByteSize> {
+        crate::watch::anonymous_memory(self.0.pid)
+    }
 }
 
 impl fmt::Display for WorkerRef {

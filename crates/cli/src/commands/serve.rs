@@ -53,6 +53,14 @@ pub struct Serve {
     /// Also write what functions log to logs/DATE.jsonl in the data folder, as `logs --json` shows it
     #[arg(long)]
     log_jsonl: bool,
+    /// The key that seals the secrets of access keys at rest, as 64 hexadecimal digits [default: seal.key in the data folder]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "BUNGEE_SEAL_KEY",
+        hide_env_values = true
+    )]
+    seal_key: Option<PathBuf>,
     /// How long work in flight may go on after the first signal
     #[arg(long, value_name = "SPAN", default_value = "30s")]
     grace: TimeSpan,
@@ -99,6 +107,7 @@ impl Serve {
             live: !self.no_live,
             log_jsonl: self.log_jsonl,
             grace: self.grace.duration(),
+            seal_key: self.seal_key,
             limits: limits(&self.limited)?,
             inspect: None,
             program: program()?,

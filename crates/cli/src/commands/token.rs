@@ -51,6 +51,15 @@ pub struct Token {
         hide_env_values = true
     )]
     socket: Option<PathBuf>,
+    /// The server's seal key, for a data folder that nobody serves [default: seal.key in it]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BUNGEE_SEAL_KEY",
+        hide_env_values = true
+    )]
+    seal_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +69,7 @@ enum Action {
 Example:
   bungee token create --role deploy --expires 30d
   bungee token create --role live --user ann
+  bungee token create --role deploy --aws
   export BUNGEE_KEY=$(bungee token create --role bridge)
 
 A bridge's is printed as its whole BUNGEE_KEY: the token, and a key that seals what it sends, which no server knows.")]
@@ -73,6 +83,9 @@ A bridge's is printed as its whole BUNGEE_KEY: the token, and a key that seals w
         /// It ends after this, like `30d` [default: never]
         #[arg(long, value_name = "SPAN")]
         expires: Option<TimeSpan>,
+        /// Make an access key instead, by which boto3 and other clients of AWS Lambda sign what they ask
+        #[arg(long)]
+        aws: bool,
     },
     /// Show every token, without its secret
     #[command(after_help = "Example:\n  bungee token list --json")]
@@ -116,7 +129,14 @@ impl Token {
                 role,
                 user,
                 expires,
+                aws: false,
             } => create(door, &client, &role, user.as_deref(), expires).await,
+            Action::Create {
+                role,
+                user,
+                expires,
+                aws: true,
+            } => create_access_key(door, &client, &role, user.as_deref(), expires).await,
             Action::List => list(door, &client).await,
             Action::Revoke { id } => revoke(door, &client, &id).await,
         };
@@ -139,7 +159,9 @@ impl Token {
                 Err(ApiError::Unreachable { .. } | ApiError::NoSocket { .. })
             );
             return match (&self.socket, &self.data_dir) {
-                (None, Some(dir)) if is_silent && dir.is_dir() => on_folder(dir).await,
+                (None, Some(dir)) if is_silent && dir.is_dir() => {
+                    on_folder(dir, self.seal_key.clone()).await
+                }
                 _ => Ok(via),
             };
         }
@@ -175,9 +197,10 @@ fn over(socket: PathBuf, door: &Door) -> Result<Via, Stop> {
 }
 
 /// Nobody serves the folder: a server without an address does, for as long as this command takes.
-async fn on_folder(dir: &Path) -> Result<Via, Stop> {
+async fn on_folder(dir: &Path, seal_key: Option<PathBuf>) -> Result<Via, Stop> {
     let mut options = server::Options::new(dir.to_owned(), serve::program()?);
     options.listen.clear();
+    options.seal_key = seal_key;
     let server = server::start(options).await.map_err(serve::cannot_start)?;
     let client = Client::new(Address::Socket(server.socket().to_owned()), None)?;
     Ok(Via {
@@ -238,6 +261,41 @@ async fn create(
     Ok(())
 }
 
+async fn create_access_key(
+    door: &Door,
+    client: &Client,
+    role: &str,
+    user: Option<&str>,
+    expires: Option<TimeSpan>,
+) -> Result<(), Stop> {
+    let made = client
+        .create_access_key(role, user, expires.map(|span| span.0))
+        .await?;
+    if door.printer.json {
+        door.printer.json(&made)?;
+        return Ok(());
+    }
+    let end = made.expires_at.map_or("never ends".into(), |at| {
+        format!("ends {}", table::time(at))
+    });
+    let (id, secret) = (&made.access_key_id, &made.secret_access_key);
+    door.printer.note(&format!(
+        "access key {id} with the role {} {end}; its secret is shown only now:",
+        made.role
+    ));
+    door.printer.line(&format!("AccessKeyId      {id}"))?;
+    door.printer.line(&format!("SecretAccessKey  {secret}"))?;
+    let server = match connection::address(&door.global)? {
+        Address::Url(url) => url.to_string(),
+        Address::Socket(_) => connection::DEFAULT_SERVER.to_owned(),
+    };
+    door.printer.note(&format!(
+        "for AWS's clients:\n  export AWS_ACCESS_KEY_ID={id}\n  export AWS_SECRET_ACCESS_KEY={secret}\n  export AWS_ENDPOINT_URL_LAMBDA={}",
+        server.trim_end_matches('/')
+    ));
+    Ok(())
+}
+
 /// A token as `--json` shows it, with what a bridge is to hold.
 #[derive(Serialize)]
 struct Made<'a> {
@@ -261,6 +319,7 @@ async fn list(door: &Door, client: &Client) -> Result<(), Stop> {
     let rows = tokens.iter().map(|token| {
         vec![
             token.id.clone(),
+            token.kind.clone(),
             token.role.clone(),
             token.user.clone().unwrap_or_else(|| "-".into()),
             token.created_at.map_or("-".into(), table::time),
@@ -268,7 +327,7 @@ async fn list(door: &Door, client: &Client) -> Result<(), Stop> {
         ]
     });
     door.printer.line(&table::render(
-        &["ID", "ROLE", "USER", "CREATED", "ENDS"],
+        &["ID", "KIND", "ROLE", "USER", "CREATED", "ENDS"],
         rows,
     ))?;
     Ok(())

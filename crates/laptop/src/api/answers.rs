@@ -328,11 +328,33 @@ pub struct CreatedToken {
     pub expires_at: Option<Timestamp>,
 }
 
+/// An access key just made, as AWS names its parts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreatedAccessKey {
+    /// Names it, in lists and in every request that it signs.
+    #[serde(rename(serialize = "AccessKeyId"))]
+    pub access_key_id: String,
+    /// The secret, shown once.
+    #[serde(rename(serialize = "SecretAccessKey"))]
+    pub secret_access_key: String,
+    /// What it allows.
+    pub role: String,
+    /// Whom it stands for, if for anybody.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// When it ends; `None`: never.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
 /// A token, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Token {
     /// Names it.
     pub id: String,
+    /// What it is: `token`, or `aws` for an access key.
+    #[serde(default = "token")]
+    pub kind: String,
     /// What it allows.
     pub role: String,
     /// Whom it stands for, if for anybody.
@@ -344,6 +366,11 @@ pub struct Token {
     /// When it ends; `None`: never.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
+}
+
+/// What everything was before there were access keys.
+fn token() -> String {
+    "token".into()
 }
 
 /// Every token.

@@ -214,7 +214,11 @@ pub(crate) async fn delete(
 ) -> Answer<Json<Deleted>> {
     let id = super::function(&project, &function)?;
     let deploys = app.clone();
-    let change = async move { deploys.deploys.delete(&id).await };
+    let change = async move {
+        let deleted = deploys.deploys.delete(&id).await?;
+        deploys.queue.forget_function(&id);
+        Ok(deleted)
+    };
     Ok(Json(to_its_end(&app, change).await?))
 }
 

@@ -107,6 +107,7 @@ fn shape(outcome: Outcome) -> Result<Invoked, Failure> {
         result,
         timing,
         logs,
+        ..
     } = outcome;
     let mut invoked = Invoked {
         invocation_id: id,

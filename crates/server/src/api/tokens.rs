@@ -1,4 +1,4 @@
-//! Tokens: made, listed, deleted. The secret is shown once and never kept.
+//! Tokens and access keys: made, listed, deleted. The secret is shown once.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use axum::{
 use http::StatusCode;
 use model::{ErrorType, Failure, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::TokenId;
+use store::{NewToken, Role, TokenId};
+use zeroize::Zeroizing;
 
 use super::{Answer, MayAdmin, Server, json};
-use crate::{auth, deploys::store_failure, journal::Invocation};
+use crate::{app::App, auth, deploys::store_failure, journal::Invocation, keys, rights::Right};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,13 +28,24 @@ struct Wanted {
     /// Milliseconds from now.
     #[serde(default)]
     expires_ms: Option<u64>,
+    /// An access key for AWS's clients instead of a token.
+    #[serde(default)]
+    aws: bool,
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewToken))]
 struct Created {
     id: String,
-    token: String,
+    /// The secret of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    /// What requests name that an access key signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<String>,
+    /// What it signs them with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_access_key: Option<String>,
     role: &'static str,
     #[cfg_attr(test, schema(value_type = Option<String>))]
     user: Option<Arc<str>>,
@@ -44,6 +56,8 @@ struct Created {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Token))]
 struct Listed {
     id: String,
+    /// `token`, or `aws` for an access key.
+    kind: &'static str,
     role: &'static str,
     #[cfg_attr(test, schema(value_type = Option<String>))]
     user: Option<Arc<str>>,
@@ -57,7 +71,7 @@ pub(crate) struct List {
     tokens: Vec<Listed>,
 }
 
-/// Make a token.
+/// Make a token, or an access key for AWS's clients.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/tokens",
@@ -73,7 +87,13 @@ pub(crate) async fn create(State(app): Server, _: MayAdmin, body: Body) -> Answe
     let user = wanted.user.as_deref().map(auth::parse_user).transpose()?;
     let now = Invocation::now(&app.journal);
     let expires_at = wanted.expires_ms.map(|span| auth::after(now, span));
-    let (new, secret) = auth::mint(role, user, expires_at)?;
+    let (new, secret, key_secret) = if wanted.aws {
+        let (new, secret) = access_key(&app, role, user, expires_at)?;
+        (new, None, Some(secret.to_string()))
+    } else {
+        let (new, token) = auth::mint(role, user, expires_at)?;
+        (new, Some(token), None)
+    };
     let token = app
         .store
         .add_token(new)
@@ -81,13 +101,32 @@ pub(crate) async fn create(State(app): Server, _: MayAdmin, body: Body) -> Answe
         .map_err(|error| store_failure(&error))?;
     app.reload_tokens().await?;
     let created = Created {
-        id: token.id.0,
         token: secret,
+        access_key_id: key_secret.as_ref().map(|_| token.id.0.clone()),
+        secret_access_key: key_secret,
+        id: token.id.0,
         role: role.as_str(),
         user: token.user,
         expires_at,
     };
     Ok((StatusCode::CREATED, Json(created)).into_response())
+}
+
+/// A key for a role that does something by signed requests.
+fn access_key(
+    app: &App,
+    role: Role,
+    user: Option<Arc<str>>,
+    expires_at: Option<Timestamp>,
+) -> Result<(NewToken, Zeroizing<String>), Failure> {
+    if !Right::Invoke.is_of(role) {
+        let message = format!(
+            "an access key of the role `{role}` would open nothing: it speaks on the live channel only"
+        );
+        return Err(Failure::new(ErrorType::BadRequest, message)
+            .hint("use `admin`, `deploy`, `live` or `invoke`"));
+    }
+    keys::mint(&app.access.seal, role, user, expires_at)
 }
 
 /// Every token, oldest first, without secrets.
@@ -106,6 +145,11 @@ pub(crate) async fn list(State(app): Server, _: MayAdmin) -> Answer<Json<List>> 
         .await
         .map_err(|error| store_failure(&error))?;
     let listed = |token: store::Token| Listed {
+        kind: if token.sealed.is_some() {
+            "aws"
+        } else {
+            "token"
+        },
         id: token.id.0,
         role: token.role.as_str(),
         user: token.user,

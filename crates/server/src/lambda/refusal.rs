@@ -13,10 +13,6 @@ use crate::{deploys::store_failure, errors::JSON};
 
 /// The types of AWS Lambda that are said here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    dead_code,
-    reason = "those of signatures are said by whoever reads them"
-)]
 pub(crate) enum Kind {
     AccessDenied,
     AliasLimitExceeded,

@@ -115,6 +115,7 @@ fn answer(serving: &Serving, outcome: Outcome) -> Result<Response, Refusal> {
         result,
         timing,
         logs,
+        ..
     } = outcome;
     let logs = logs.iter().map(shown).collect();
     let found = match result {

@@ -51,7 +51,7 @@ pub(crate) fn id_bytes(id: InvocationId) -> Vec<u8> {
     [high.to_be_bytes(), low.to_be_bytes()].concat()
 }
 
-fn id_of(bytes: &[u8]) -> Result<InvocationId, Trip> {
+pub(crate) fn id_of(bytes: &[u8]) -> Result<InvocationId, Trip> {
     let words = bytes.split_first_chunk::<8>().and_then(|(high, low)| {
         let low = low.try_into().ok()?;
         InvocationId::from_words(u64::from_be_bytes(*high), u64::from_be_bytes(low))

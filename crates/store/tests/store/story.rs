@@ -223,6 +223,7 @@ async fn tokens_are_handed_out(store: &Store) {
             role,
             user: user.map(Into::into),
             expires_at,
+            sealed: (id == "t2").then(|| b"sealed"[..].into()),
         };
         store.add_token(new).await.unwrap();
     }
@@ -234,6 +235,7 @@ async fn tokens_are_handed_out(store: &Store) {
         (1, Role::Live, Digest::of(b"t2"))
     );
     assert_eq!(left[0].user.as_deref(), Some("ann"));
+    assert_eq!(left[0].sealed.as_deref(), Some(&b"sealed"[..]));
     assert!(
         store.has_any_token().await.unwrap(),
         "an expired token still counts"
