@@ -257,10 +257,7 @@ fn recordings_past_their_size_go_oldest_first() {
     for number in 0..8 {
         house.invoke("f", &json!({"number": number, "large": large}));
     }
-    // Pruning begins with the start.
-    house.kill9();
-    house.restart();
-    let kept = || -> Vec<bool> {
+    let kept = |house: &House| -> Vec<bool> {
         let found = house.cli(&["invocations", "f", "--json"]).ok().json();
         let records = found["invocations"].as_array().cloned().unwrap_or_default();
         records
@@ -268,8 +265,12 @@ fn recordings_past_their_size_go_oldest_first() {
             .map(|record| record["recording"] == true)
             .collect()
     };
+    crate::process::until("all are recorded", || kept(&house) == [true; 8]);
+    // Pruning begins with the start.
+    house.kill9();
+    house.restart();
     crate::process::until("the oldest are gone", || {
-        let kept = kept();
+        let kept = kept(&house);
         let newest = kept.iter().take_while(|kept| **kept).count();
         kept.len() == 8 && (2..=5).contains(&newest) && !kept[newest..].contains(&true)
     });
