@@ -43,6 +43,11 @@ fn layers_are_numbered_and_functions_keep_theirs() {
 }
 
 #[test]
+fn every_language_comes_as_a_zip_and_sees_its_layers() {
+    told("every_language_and_its_layers");
+}
+
+#[test]
 fn a_function_url_and_a_reserve_say_who_may_call_and_how_many() {
     told("urls_and_concurrency");
 }

@@ -179,6 +179,52 @@ def layers():
     assert "Layers" not in c.update_function_configuration(FunctionName="cart", Layers=[])
 
 
+def executable(files):
+    """The same as `zipped`, with every file executable."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (stat.S_IFREG | 0o755) << 16
+            archive.writestr(info, text)
+    return out.getvalue()
+
+
+BOOTSTRAP = r"""#!/bin/bash
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime"
+while true; do
+  head=$(mktemp)
+  curl -sS -D "$head" -o /dev/null "$api/invocation/next"
+  id=$(tr -d '\r' < "$head" | sed -n 's/^[Ll]ambda-[Rr]untime-[Aa]ws-[Rr]equest-[Ii]d: //p')
+  curl -sS -o /dev/null -d "\"$(cat /opt/data.txt), $_HANDLER\"" "$api/invocation/$id/response"
+done
+"""
+
+
+def every_language_and_its_layers():
+    parts = [
+        {"data.txt": "below"},
+        {"data.txt": "above", "python/words.py": "WORD = 'of the layer'", "nodejs/node_modules/words/index.js": "exports.word = 'of the layer'"},
+        {"bin/tool": "#!/bin/sh\necho a tool"},
+    ]
+    arns = [
+        c.publish_layer_version(LayerName=f"l{n}", Content={"ZipFile": executable(files)})["LayerVersionArn"]
+        for n, files in enumerate(parts)
+    ]
+    source = "import words, subprocess\ndef go(event, context):\n return [words.WORD, open('/opt/data.txt').read(), subprocess.check_output('tool', text=True), context.memory_limit_in_mb]"
+    make("py", zipped({"app.py": source}), Runtime="python3.12", Handler="app.go", Layers=arns)
+    assert result("py") == ["of the layer", "above", "a tool\n", "128"], result("py")
+    make("shell", executable({"bootstrap": BOOTSTRAP}), Runtime="provided.al2023", Handler="any.thing", Layers=arns)
+    assert result("shell") == "above, any.thing", result("shell")
+    lines = "const fs = require('fs'); exports.handler = async () => [require('words').word, fs.readFileSync('/opt/data.txt', 'utf8')]"
+    make("js", zipped({"index.js": lines}), Layers=arns)
+    assert result("js") == ["of the layer", "above"], result("js")
+    # A runtime that comes in a layer.
+    runtime = c.publish_layer_version(LayerName="runtime", Content={"ZipFile": executable({"bootstrap": BOOTSTRAP, "data.txt": "own"})})
+    make("layered", zipped({"code.txt": "x"}), Runtime="provided.al2023", Handler="x", Layers=[runtime["LayerVersionArn"]])
+    assert result("layered") == "own, x", result("layered")
+
+
 def status(path):
     try:
         with urllib.request.urlopen(path) as answer:

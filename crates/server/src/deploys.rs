@@ -271,7 +271,7 @@ impl Deploys {
 
     /// Prepares what was installed, and writes it into the store.
     async fn keep(&self, version: Version, wanted: Wanted, digest: Digest) -> Result<(), Failure> {
-        if !version.dir.join(&wanted.entry).is_file() {
+        if !version.has_entry() {
             let message = format!(
                 "the bundle holds no `{}`, which is to be its entry",
                 wanted.entry

@@ -172,7 +172,7 @@ fn bare_command(options: &Options, version: &Version) -> Result<Command, Failure
         Runtime::Node => node_command(options, version),
         Runtime::Python => python_command(options, version),
         Runtime::Provided => {
-            let mut command = Command::new(version.dir.join(&version.entry));
+            let mut command = Command::new(version.program());
             command.current_dir(&version.dir);
             lambda_env::give(&mut command, version, &options.run_dir, options.clock.now());
             Ok(command)

@@ -81,8 +81,8 @@ async fn start_process(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc
 
 /// Starts a worker that calls the Runtime API; it is ready when it asks for its first invocation.
 async fn start_client(house: &Arc<House>, version: &Arc<Version>) -> Result<Arc<Worker>, Failure> {
-    let entry = version.dir.join(&version.entry).display().to_string();
-    if version.settings.runtime == Runtime::Provided && !is_program(Path::new(&entry)) {
+    let entry = version.program().display().to_string();
+    if version.settings.runtime == Runtime::Provided && !is_program(&version.program_here()) {
         return Err(no_program(&version.entry));
     }
     let plan = Plan {

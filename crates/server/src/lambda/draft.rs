@@ -107,16 +107,17 @@ impl Draft {
             )));
         }
         // Other code may hold the same handler in another module.
+        app.deploys.layers.merge(&self.layers).await?;
+        let opt = app.deploys.layers.merged(&self.layers);
         self.entry.take_if(|(entry, _)| !dir.join(entry).is_file());
         if self.entry.is_none() {
             let runtime = runtimes::runtime(&self.state.runtime)?;
-            let found = runtimes::entry(runtime, &self.state.handler, &dir)?;
+            let found = runtimes::entry(runtime, &self.state.handler, &dir, opt.as_deref())?;
             self.patch.runtime = Some(runtime);
             self.patch.handler = found.handler;
             self.patch.kind = Some(Kind::Event);
             self.entry = Some((found.entry, Kind::Event));
         }
-        app.deploys.layers.merge(&self.layers).await?;
         Ok(())
     }
 

@@ -59,13 +59,27 @@ pub(super) struct Entry {
     pub handler: Option<String>,
 }
 
-/// Finds a handler in unpacked code. `provided` has no handler but its program.
-pub(super) fn entry(runtime: Runtime, handler: &str, code: &Path) -> Result<Entry, Refusal> {
+/// Finds a handler in unpacked code. `provided` has no handler but its program, which may come with the layers.
+pub(super) fn entry(
+    runtime: Runtime,
+    handler: &str,
+    code: &Path,
+    opt: Option<&Path>,
+) -> Result<Entry, Refusal> {
     let extensions: &[&str] = match runtime {
         Runtime::Provided => {
             let handler = (!handler.is_empty()).then(|| handler.to_owned());
             let entry = "bootstrap".to_owned();
-            return found(Entry { entry, handler }, code, "bootstrap", "provided");
+            if [Some(code), opt]
+                .into_iter()
+                .flatten()
+                .any(|place| is_file(place, &entry))
+            {
+                return Ok(Entry { entry, handler });
+            }
+            return Err(Refusal::parameter(
+                "neither the code nor a layer holds a 'bootstrap' at its top, which is the program of the runtime 'provided'",
+            ));
         }
         Runtime::Python => &["py"],
         Runtime::Node => &["js", "mjs", "cjs"],
@@ -92,15 +106,6 @@ pub(super) fn entry(runtime: Runtime, handler: &str, code: &Path) -> Result<Entr
     Err(Refusal::parameter(format!(
         "the code holds no {} for the handler '{handler}'; put the module at that path in the zip, or name another handler",
         candidates.join(", ")
-    )))
-}
-
-fn found(entry: Entry, code: &Path, path: &str, runtime: &str) -> Result<Entry, Refusal> {
-    if is_file(code, path) {
-        return Ok(entry);
-    }
-    Err(Refusal::parameter(format!(
-        "the code holds no '{path}' at its top, which is the program of the runtime '{runtime}'"
     )))
 }
 
@@ -173,7 +178,7 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         let find = |runtime, handler| {
-            let found = entry(runtime, handler, code.path());
+            let found = entry(runtime, handler, code.path(), None);
             found
                 .map(|entry| (entry.entry, entry.handler.unwrap_or_default()))
                 .ok()
