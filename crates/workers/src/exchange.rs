@@ -27,6 +27,7 @@ use crate::{
     pool::Lease,
     socket::Socket,
     trace,
+    wire::Wire,
     worker::{Cause, WorkerRef},
 };
 
@@ -45,16 +46,16 @@ const RESENDS: u32 = 3;
 /// One connection to a worker: the sending half, and the half that moves the bytes.
 pub struct Conn {
     sender: SendRequest<Body>,
-    driver: http1::Connection<TokioIo<UnixStream>, Body>,
+    driver: http1::Connection<TokioIo<Wire>, Body>,
     is_dead: bool,
 }
 
 impl Conn {
-    /// Prepares a connection on a connected socket.
-    pub async fn new(stream: UnixStream) -> hyper::Result<Box<Conn>> {
+    /// Prepares a connection on what is connected.
+    pub async fn new(wire: Wire) -> hyper::Result<Box<Conn>> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(256 << 10);
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+        let (sender, driver) = builder.handshake(TokioIo::new(wire)).await?;
         Ok(Box::new(Conn {
             sender,
             driver,
@@ -509,11 +510,11 @@ impl Drop for Answer {
     }
 }
 
-/// Opens a connection to the socket of a worker.
+/// Opens a connection to a worker.
 pub async fn connect(worker: &Arc<crate::worker::Worker>) -> Option<Box<Conn>> {
-    let stream = match &worker.api {
-        Some(api) => api.connect().ok()?,
-        None => UnixStream::connect(worker.socket.as_ref()?).await.ok()?,
+    let wire = match &worker.api {
+        Some(api) => api.connect(),
+        None => Wire::Socket(UnixStream::connect(worker.socket.as_ref()?).await.ok()?),
     };
-    Conn::new(stream).await.ok()
+    Conn::new(wire).await.ok()
 }

@@ -26,6 +26,7 @@ mod start;
 mod trace;
 mod version;
 mod watch;
+mod wire;
 mod worker;
 
 pub use body::{Body, BodyError, Streamed};

@@ -36,6 +36,7 @@ use crate::{
     runtime_api::{Api, Port},
     spawner::kill_group,
     version::Version,
+    wire::Wire,
     worker::{Birth, Cause, Worker},
 };
 
@@ -278,7 +279,7 @@ async fn spawn(
             child_fd: 4,
         });
         conn = Some(
-            Conn::new(UnixStream::from_std(ours)?)
+            Conn::new(Wire::Socket(UnixStream::from_std(ours)?))
                 .await
                 .map_err(io::Error::other)?,
         );

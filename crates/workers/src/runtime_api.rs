@@ -16,7 +16,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use model::{HandlerFault, InvocationId};
 use tokio::{
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpListener, TcpStream},
     sync::{Notify, oneshot},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,7 +26,7 @@ use self::{
     delivery::Delivery,
     machine::{Machine, PollId},
 };
-use crate::{house::House, version::Version, worker::Worker};
+use crate::{house::House, version::Version, wire::Wire, worker::Worker};
 
 mod answer;
 mod calls;
@@ -146,10 +146,10 @@ impl Api {
     }
 
     /// A connection that speaks the worker protocol.
-    pub fn connect(self: &Arc<Self>) -> io::Result<UnixStream> {
-        let (ours, theirs) = UnixStream::pair()?;
+    pub fn connect(self: &Arc<Self>) -> Wire {
+        let (ours, theirs) = Wire::in_memory();
         self.tasks.spawn(work::serve(self.clone(), theirs));
-        Ok(ours)
+        ours
     }
 
     /// Waits until the runtime polls for work; false when its process is gone.

@@ -11,26 +11,24 @@ use bytes::{Buf, Bytes};
 use hyper::client::conn::http1::Parts;
 use hyper_util::rt::TokioIo;
 use model::Failure;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     exchange::{self, Exchange},
     pool::Lease,
+    wire::Wire,
 };
 
 /// The worker's end of a socket. Dropped before [`Socket::end`], it means that the caller left.
 pub struct Socket {
-    stream: UnixStream,
+    stream: Wire,
     /// What came together with the head.
     early: Bytes,
     exchange: Exchange,
 }
 
 impl Socket {
-    pub(crate) fn new(parts: Parts<TokioIo<UnixStream>>, exchange: Exchange) -> Socket {
+    pub(crate) fn new(parts: Parts<TokioIo<Wire>>, exchange: Exchange) -> Socket {
         Socket {
             stream: parts.io.into_inner(),
             early: parts.read_buf,

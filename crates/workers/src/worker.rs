@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::Body, breaks::Breaks, exchange::Conn, inspect::Inspector, limit::Limit, runtime_api::Api,
-    slots::Gate, spawner::kill_group, version::Version,
+    slots::Gate, spawner::kill_group, version::Version, wire::Wire,
 };
 
 /// Between TERM and KILL, for a worker that has nothing in flight.
@@ -342,7 +342,7 @@ impl Worker {
             return Some(api.unsettled());
         }
         let stream = UnixStream::connect(self.socket.as_ref()?).await.ok()?;
-        let mut conn = Conn::new(stream).await.ok()?;
+        let mut conn = Conn::new(Wire::Socket(stream)).await.ok()?;
         let request = Request::get(format!("/{}/ping", self.nonce))
             .header(HOST, "worker")
             .body(Body::Empty)

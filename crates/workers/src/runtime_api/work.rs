@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use model::InvocationId;
-use tokio::{net::UnixStream, sync::oneshot};
+use tokio::{io::DuplexStream, sync::oneshot};
 
 use super::{
     Api,
@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Serves one connection of the pool's.
-pub async fn serve(api: Arc<Api>, stream: UnixStream) {
+pub async fn serve(api: Arc<Api>, stream: DuplexStream) {
     let gone = api.gone.clone();
     let service = service_fn(move |request| invoke(api.clone(), request));
     let mut builder = http1::Builder::new();
