@@ -85,5 +85,16 @@ async fn layers_lie_below_opt_for_this_worker_alone() {
         serde_json::json!(["hello", "/opt/bin:/usr/bin:/bin", "/opt/lib"])
     );
     assert!(!fs::exists("/opt/greeting").unwrap());
+    let run = "
+refused = []
+for act in (lambda: open('/opt/greeting', 'w'), lambda: open('/opt/new', 'w'), lambda: os.remove('/opt/greeting')):
+    try: act()
+    except OSError as error: refused.append(error.errno)
+done(id, refused)";
+    let read_only = rustix::io::Errno::ROFS.raw_os_error();
+    assert_eq!(
+        world.json(run).await,
+        serde_json::json!([read_only, read_only, read_only])
+    );
     world.stop().await;
 }
