@@ -195,6 +195,10 @@ fn a_python_module_that_does_not_load_says_why() {
             "import sys\ndef handler(event, context): pass\nsys.stderr.write('no config\\n')\nsys.exit(4)\n",
             "the worker exited with code 4 before it asked for its first invocation",
         ),
+        (
+            "handler = 5\n",
+            "Runtime.HandlerNotFound: Handler 'handler' of module 'main' is no function, but of type int",
+        ),
     ] {
         let house = serving("event", source, "");
         let failed = house.invoke("f", &json!({}))["error"].clone();

@@ -28,6 +28,15 @@ async fn a_program_that_cannot_be_started_says_why() {
         failure.message.contains("is no program for this machine"),
         "{failure}"
     );
+    // As much of a program as tells that it is one of this machine.
+    let ours = fs::read("/proc/self/exe").unwrap();
+    let cut = tempfile::NamedTempFile::new().unwrap();
+    fs::write(cut.path(), &ours[..20]).unwrap();
+    let failure = refused(plan().built(cut.path(), "f")).await;
+    assert_eq!(
+        failure.message,
+        "`bootstrap` cannot be started: exec format error"
+    );
     let failure = refused(plan().program("#!/nowhere/at/all\n")).await;
     assert!(failure.message.contains("interpreter"), "{failure}");
 }
