@@ -313,7 +313,10 @@ fn a_function_for_lambda_finds_lambda_s_environment_in_a_spare_and_afresh() {
                 f.on(runtime).setting(settings).event(source)
             })
             .function("page", |f| {
-                f.on(runtime).web("export default () => Response.json(process.env)")
+                // As much memory as the others, so that all are started alike.
+                f.on(runtime)
+                    .setting("memory = '192MB'")
+                    .web("export default () => Response.json(process.env)")
             })
             .start();
         let spares = || match runtime {
