@@ -4,7 +4,11 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 
 use serde_json::json;
 
-use crate::{process::until, project::put, serving::House};
+use crate::{
+    process::until,
+    project::{Function, put},
+    serving::House,
+};
 
 /// A folder for PATH that holds only these programs.
 fn path_with(folder: &Path, names: &[&str]) -> String {
@@ -291,6 +295,119 @@ fn a_spare_on_node_becomes_what_a_fresh_worker_is() {
         spares.iter().any(|pid| result["pid"] == *pid),
         "{result} is none of {spares:?}"
     );
+}
+
+#[test]
+fn a_function_for_lambda_finds_lambda_s_environment_in_a_spare_and_afresh() {
+    let source = "
+        const env = { ...process.env };
+        export const handler = (event, context) => ({ env, pid: process.pid, cwd: process.cwd(), stream: context.logStreamName,
+          waits: context.callbackWaitsForEmptyEventLoop, node: parseInt(process.versions.node, 10) });";
+    for runtime in ["node", "bun"] {
+        let house = House::serve()
+            .function("ahead", |f| {
+                f.on(runtime).setting("memory = '192MB'").event(source)
+            })
+            .function("fresh", |f| {
+                let settings = "memory = '192MB'\nenv = { AWS_REGION = 'eu-west-1', AWS_LAMBDA_FUNCTION_NAME = 'forged' }";
+                f.on(runtime).setting(settings).event(source)
+            })
+            .function("page", |f| {
+                // As much memory as the others, so that all are started alike.
+                f.on(runtime)
+                    .setting("memory = '192MB'")
+                    .web("export default () => Response.json(process.env)")
+            })
+            .start();
+        let spares = || match runtime {
+            "node" => house.node_spares(),
+            _ => house.bun_spares(),
+        };
+        until("two spares wait", || spares().len() == 2);
+        let ready: Vec<i32> = spares().iter().map(|spare| spare.pid).collect();
+        for (name, region) in [("ahead", "us-east-1"), ("fresh", "eu-west-1")] {
+            let said = house.invoke(name, &json!({}))["result"].clone();
+            let is_spare = ready.iter().any(|pid| said["pid"] == *pid);
+            assert_eq!(is_spare, name == "ahead", "{runtime} {name}");
+            let env = &said["env"];
+            for (variable, value) in [
+                ("AWS_LAMBDA_FUNCTION_NAME", name),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "192"),
+                ("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{name}")),
+                ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+                (
+                    "AWS_EXECUTION_ENV",
+                    &format!("AWS_Lambda_nodejs{}.x", said["node"]),
+                ),
+                ("AWS_REGION", region),
+                ("AWS_DEFAULT_REGION", region),
+            ] {
+                assert_eq!(env[variable], value, "{runtime} {name} {variable}");
+            }
+            assert_eq!(env["LAMBDA_TASK_ROOT"], said["cwd"]);
+            assert_eq!(env["AWS_LAMBDA_LOG_STREAM_NAME"], said["stream"]);
+            assert!(env["_HANDLER"].is_string() && env["AWS_LAMBDA_FUNCTION_VERSION"].is_string());
+            // Only a client of the Runtime API has one.
+            assert!(env.get("AWS_LAMBDA_RUNTIME_API").is_none(), "{env}");
+            assert_eq!(said["waits"], true);
+        }
+        let page = house.get("/functions/page").json();
+        assert!(page.get("AWS_LAMBDA_FUNCTION_NAME").is_none(), "{page}");
+    }
+}
+
+#[test]
+fn a_handler_may_answer_by_its_context() {
+    let source = "
+        const later = (run) => void setTimeout(run, 5);
+        const acts = {
+          succeed: (context) => later(() => context.succeed('later')),
+          fail: (context) => later(() => context.fail(new RangeError('as asked'))),
+          done: (context) => later(() => context.done(null, 'done')),
+          broken: (context) => later(() => context.done(new TypeError('by done'))),
+        };
+        export const handler = (event, context) => {
+          if (event === 'now') return 'now';
+          if (event === 'nothing') return context.succeed();
+          if (event === 'twice') context.succeed('first') ?? context.fail(new Error('second'));
+          acts[event]?.(context);
+        };
+        export const promised = async (event, context) => { context.succeed('before'); return 'after'; };
+        export const silent = (event, context) => { context.awsRequestId; };";
+    for runtime in ["node", "bun"] {
+        let named = |name: &'static str| {
+            move |f: Function| {
+                f.on(runtime)
+                    .setting(&format!("handler = '{name}'"))
+                    .event(source)
+            }
+        };
+        let house = House::serve()
+            .function("handler", named("handler"))
+            .function("promised", named("promised"))
+            .function("silent", named("silent"))
+            .start();
+        for (act, result) in [
+            ("succeed", json!("later")),
+            ("done", json!("done")),
+            ("now", json!("now")),
+            ("nothing", json!(null)),
+            ("twice", json!("first")),
+        ] {
+            let said = house.invoke("handler", &json!(act));
+            assert_eq!(said["result"], result, "{runtime} {act} {said}");
+        }
+        for (act, message) in [
+            ("fail", "RangeError: as asked"),
+            ("broken", "TypeError: by done"),
+        ] {
+            let said = house.invoke("handler", &json!(act));
+            assert_eq!(said["error"]["message"], message, "{runtime}");
+        }
+        let said = ["promised", "silent"].map(|name| house.invoke(name, &json!({})));
+        assert_eq!(said[0]["result"], "before", "{runtime}");
+        assert_eq!(said[1]["result"], json!(null), "{runtime} {}", said[1]);
+    }
 }
 
 #[test]

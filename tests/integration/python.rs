@@ -80,6 +80,22 @@ fn a_python_handler_has_lambdas_context() {
 }
 
 #[test]
+fn python_writes_nothing_into_its_bundle_unless_it_is_told_to() {
+    let source =
+        "import os\nimport words\nhandler = lambda event, context: os.listdir(os.getcwd())\n";
+    let has_cache = |settings: &str| {
+        let house = House::serve().start();
+        house.save("f/words.py", "");
+        folder(&house, "event", source, settings).ok();
+        let found = house.invoke("f", &json!({}))["result"].clone();
+        let found = found.as_array().expect("names").clone();
+        found.contains(&json!("__pycache__"))
+    };
+    assert!(!has_cache(""));
+    assert!(has_cache("env = { PYTHONDONTWRITEBYTECODE = '' }"));
+}
+
+#[test]
 fn what_python_prints_and_logs_belongs_to_its_invocation() {
     let house = serving("event", EVENTS, "");
     let id = house.invoke("f", &json!({"act": "log"}))["invocation_id"].clone();
@@ -178,6 +194,10 @@ fn a_python_module_that_does_not_load_says_why() {
         (
             "import sys\ndef handler(event, context): pass\nsys.stderr.write('no config\\n')\nsys.exit(4)\n",
             "the worker exited with code 4 before it asked for its first invocation",
+        ),
+        (
+            "handler = 5\n",
+            "Runtime.HandlerNotFound: Handler 'handler' of module 'main' is no function, but of type int",
         ),
     ] {
         let house = serving("event", source, "");

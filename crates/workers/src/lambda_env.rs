@@ -1,4 +1,4 @@
-//! What a Lambda runtime client expects to find in its environment.
+//! What a Lambda runtime client, and a function written for Lambda, expects to find in its environment.
 
 use std::process::Command;
 
@@ -31,7 +31,7 @@ pub fn arn(function: &FunctionId) -> String {
     )
 }
 
-/// Gives `command` the function's own environment, and what its runtime client expects.
+/// Gives `command` the function's own environment, and what Lambda's functions find in theirs.
 pub fn give(
     command: &mut Command,
     version: &Version,

@@ -1,4 +1,4 @@
-//! A folder that one worker sees as `/opt`, and nobody else: its layers.
+//! A folder that one worker sees as `/opt`, read-only, and nobody else: its layers.
 //! A mount namespace of its own, made between fork and exec; without root, inside a user namespace of its own.
 
 use std::{
@@ -11,9 +11,10 @@ use std::{
 
 use model::{ErrorType, Failure, Runtime};
 use rustix::{
+    fs::StatVfsMountFlags,
     fs::{Mode, OFlags},
     io::Errno,
-    mount::{MountPropagationFlags, mount_bind, mount_change},
+    mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount},
     process::{getegid, geteuid},
     thread::UnshareFlags,
 };
@@ -55,6 +56,7 @@ pub fn show(command: &mut Command, runtime: Runtime, folder: &Path) -> io::Resul
         let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
         mount_change(c"/", private)?;
         mount_bind(source.as_c_str(), c"/opt")?;
+        make_read_only()?;
         Ok(())
     };
     // SAFETY: the closure makes plain system calls on what was prepared before, and allocates nothing.
@@ -63,6 +65,26 @@ pub fn show(command: &mut Command, runtime: Runtime, folder: &Path) -> io::Resul
         command.pre_exec(mount);
     }
     Ok(())
+}
+
+/// All functions with the same layers share one folder, so none of them may change it.
+fn make_read_only() -> rustix::io::Result<()> {
+    let now = rustix::fs::statvfs(c"/opt")?.f_flag;
+    let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+    // In a user namespace of its own nobody may drop what the mount below is bound to (mount_namespaces(7)).
+    for (is_so, stays) in [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ] {
+        if now.contains(is_so) {
+            flags |= stays;
+        }
+    }
+    mount_remount(c"/opt", flags, c"")
 }
 
 /// What a start fails with where the system lets us make no such view.

@@ -140,6 +140,8 @@ impl Reader {
                 }
             }
             Ok(Control::Fatal { error }) => self.fatal(error),
+            // User code knows how to write such lines too; it has nothing to say about the invocations of others.
+            Ok(Control::Broken { id, .. }) if !self.worker.knows(id) => {}
             Ok(Control::Broken { id, error }) => {
                 let error = crate::trace::remap(error, &self.dir());
                 self.worker.breaks.tell(id, error);
@@ -150,7 +152,10 @@ impl Reader {
                 text,
                 info,
             }) => {
-                let id = id.or_else(|| self.alone());
+                let id = match id {
+                    Some(id) => Some(id).filter(|id| self.worker.knows(*id)),
+                    None => self.alone(),
+                };
                 let is_info = info;
                 self.cut(
                     id,

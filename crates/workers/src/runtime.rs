@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use model::{ByteSize, ErrorType, Failure, Runtime};
+use model::{ByteSize, ErrorType, Failure, Kind, Runtime};
 use serde::Serialize;
 
 use crate::{house::Options, lambda_env, opt, version::Version};
@@ -164,9 +164,8 @@ fn bare_command(options: &Options, version: &Version) -> Result<Command, Failure
                 .arg("--no-install")
                 .arg(HEADERS_MAX)
                 .arg(options.run_dir.join("bun.js"));
-            command
-                .current_dir(&version.dir)
-                .envs(&version.settings.env);
+            command.current_dir(&version.dir);
+            give_env(&mut command, options, version);
             Ok(command)
         }
         Runtime::Node => node_command(options, version),
@@ -195,6 +194,14 @@ fn python_command(options: &Options, version: &Version) -> Result<Command, Failu
     command
         .arg(options.run_dir.join("python.py"))
         .current_dir(&version.dir);
+    // What Python compiles would end up in the bundle, and come along when that is downloaded.
+    let own = &version.settings.env;
+    let is_theirs = ["PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"]
+        .iter()
+        .any(|name| own.contains_key(*name));
+    if !is_theirs {
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+    }
     lambda_env::give(&mut command, version, &options.run_dir, options.clock.now());
     Ok(command)
 }
@@ -218,9 +225,19 @@ fn node_command(options: &Options, version: &Version) -> Result<Command, Failure
             node_heap(version.settings.memory).0 >> 20
         ))
         .arg(options.run_dir.join("node.cjs"))
-        .current_dir(&version.dir)
-        .envs(&version.settings.env);
+        .current_dir(&version.dir);
+    give_env(&mut command, options, version);
     Ok(command)
+}
+
+/// The function's own environment; beside it what Lambda's have, for handlers like theirs.
+fn give_env(command: &mut Command, options: &Options, version: &Version) {
+    match version.kind {
+        Kind::Event => {
+            lambda_env::give(command, version, &options.run_dir, options.clock.now());
+        }
+        Kind::Web => drop(command.envs(&version.settings.env)),
+    }
 }
 
 /// How large the heap of Node may grow in a worker of this memory.

@@ -2,7 +2,8 @@
 //! A spare is used once. One that cannot become exactly what a fresh process would be is not used at all.
 
 use std::{
-    ffi::OsString,
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
     path::Path,
     process::Command,
     sync::{Arc, Mutex, MutexGuard},
@@ -104,11 +105,12 @@ pub fn take(
     if settings.env.keys().any(|name| is_read_at_boot(name)) {
         return None;
     }
+    let env = environment(command);
     let assignment = Assignment {
         cwd: &version.dir,
         memory_mb: settings.memory.0 >> 20,
         load: Load {
-            env: Some(&settings.env),
+            env: Some(&env),
             ..load
         },
     };
@@ -136,6 +138,15 @@ fn is_read_at_boot(name: &str) -> bool {
     READ_AT_BOOT.iter().any(|start| name.starts_with(start))
         || READ_AT_BOOT_NAMES.contains(&name)
         || name.to_ascii_uppercase().ends_with("_PROXY")
+}
+
+/// What a fresh process would find in its environment beyond what every worker has.
+fn environment(command: &Command) -> BTreeMap<String, String> {
+    let text = |value: &OsStr| Some(value.to_str()?.to_owned());
+    let pairs = command.get_envs();
+    pairs
+        .filter_map(|(name, value)| Some((text(name)?, text(value?)?)))
+        .collect()
 }
 
 /// How a process is started: two with the same recipe are alike until they are given a function.

@@ -20,7 +20,7 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use crate::cgroup;
+use crate::{cgroup, exec};
 
 /// A request to start a process, and where its answer goes.
 type Order = (Command, oneshot::Sender<io::Result<Child>>);
@@ -65,10 +65,11 @@ impl Spawner {
         })
     }
 
-    /// Starts `command` in a process group of its own, killed when we die.
+    /// Starts `command`, which says its whole environment, in a process group of its own, killed when we die.
     pub async fn spawn(&self, mut command: Command) -> io::Result<Child> {
         die_with_parent(&mut command);
         command.process_group(0);
+        exec::by_the_kernel(&mut command)?;
         let (answer, started) = oneshot::channel();
         let gone = || io::Error::other("the starting thread is gone");
         self.orders.send((command, answer)).map_err(|_| gone())?;

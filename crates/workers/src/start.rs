@@ -150,6 +150,10 @@ fn not_started(version: &Version, error: &io::Error) -> Failure {
             format!("`{entry}` cannot be started: it, or the interpreter that it names, is not there"),
             "look at the first line of a script; link a program statically, or against what is installed here".to_owned(),
         ),
+        Some(rustix::io::Errno::NOEXEC) => (
+            format!("`{entry}` cannot be started: exec format error"),
+            "it begins like a program of this machine, and may have been cut short: build it and deploy it again".to_owned(),
+        ),
         _ => return cannot_start(error),
     };
     Failure::new(ErrorType::InitError, message).hint(hint)

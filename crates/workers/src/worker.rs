@@ -28,8 +28,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::Body, breaks::Breaks, exchange::Conn, inspect::Inspector, limit::Limit, runtime_api::Api,
-    slots::Gate, spawner::kill_group, version::Version, wire::Wire,
+    body::Body, breaks::Breaks, exchange::Conn, inspect::Inspector, limit::Limit, past::Past,
+    runtime_api::Api, slots::Gate, spawner::kill_group, version::Version, wire::Wire,
 };
 
 /// Between TERM and KILL, for a worker that has nothing in flight.
@@ -68,8 +68,8 @@ pub struct Worker {
     pub inspector: OnceLock<Inspector>,
     /// Debuggers that are attached to it right now.
     pub debuggers: AtomicU32,
-    /// The invocation that ended last.
-    pub last: (AtomicU64, AtomicU64),
+    /// The invocations that ended lately.
+    pub past: Past,
     /// When it last took or ended an invocation, in ticks.
     pub used_at: AtomicU64,
     /// Whether it ever took one.
@@ -268,7 +268,7 @@ impl Worker {
             slots,
             inspector: OnceLock::new(),
             debuggers: 0.into(),
-            last: Default::default(),
+            past: Past::default(),
             used_at: birth.now.into(),
             born: birth.now,
             served: 0.into(),
@@ -368,16 +368,19 @@ impl Worker {
 
     /// The invocation that ended last, if any did.
     pub fn last_holder(&self) -> Option<InvocationId> {
-        InvocationId::from_words(self.last.0.load(SeqCst), self.last.1.load(SeqCst))
+        self.past.last()
+    }
+
+    /// Whether it holds this invocation, or did so until lately.
+    pub fn knows(&self, id: InvocationId) -> bool {
+        self.holders().any(|holder| holder == id) || self.past.holds(id)
     }
 
     /// Ends what holds this slot.
     pub fn end_slot(&self, slot: &Slot) {
         self.served.fetch_add(1, Relaxed);
         if let Some(id) = slot.holder() {
-            let (high, low) = id.to_words();
-            self.last.0.store(high, SeqCst);
-            self.last.1.store(low, SeqCst);
+            self.past.add(id);
         }
         slot.end();
     }

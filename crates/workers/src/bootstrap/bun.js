@@ -245,10 +245,10 @@ function contextOf(headers) {
     memoryLimitInMB: String(boot.memory_mb),
     awsRequestId: id,
     logGroupName: `/aws/lambda/${boot.function}`,
-    logStreamName: boot.version,
+    logStreamName: boot.log_stream,
     invokedFunctionArn: headers.get("x-bungee-arn") ?? `arn:aws:lambda:us-east-1:000000000000:function:${boot.function}`,
     ...(client && { clientContext: parse(client) }),
-    callbackWaitsForEmptyEventLoop: false,
+    callbackWaitsForEmptyEventLoop: true,
     getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
     projectId: boot.project,
     invocationId: id,
@@ -257,12 +257,25 @@ function contextOf(headers) {
   };
 }
 
-/** Calls `handler(event, context)`, or with Node's callback when the handler takes one. */
-function callEvent(handler, event, context) {
-  if (handler.length < 3) return handler(event, context);
+/**
+ * Whether a handler that takes no callback answers by its context, as the oldest ones for Lambda do: it returns nothing then,
+ * and its text calls `succeed`, `fail` or `done` on its last parameter.
+ */
+function answersByContext(handler) {
+  const text = Function.prototype.toString.call(handler);
+  const context = handler.length === 2 && /([\w$]+)\s*\)\s*(?:=>|\{)/.exec(text)?.[1];
+  return Boolean(context) && new RegExp(`(?<![\\w$.])${context.replaceAll("$", "\\$")}\\s*\\.\\s*(?:succeed|fail|done)\\b`).test(text);
+}
+
+/** Calls a handler as Lambda does: it returns what it answers, or says it to its callback or its context, whichever comes first. */
+function callEvent(handler, isLater, event, context) {
   return new Promise((resolve, reject) => {
-    const returned = handler(event, context, (error, result) => (error ? reject(error) : resolve(result)));
+    const failed = (error) => reject(error ?? Object.assign(new Error("the handler called `context.fail` without an error"), { stack: "" }));
+    const done = (error, result) => (error ? reject(error) : resolve(result));
+    Object.assign(context, { succeed: resolve, fail: failed, done });
+    const returned = handler.length < 3 ? handler(event, context) : handler(event, context, done);
     if (typeof returned?.then === "function") returned.then(resolve, reject);
+    else if (handler.length < 3 && !(isLater && returned === undefined)) resolve(returned);
   });
 }
 
@@ -329,11 +342,12 @@ function serveStreaming(handler) {
 
 function serveEvent(handler) {
   if (handler[STREAMING]) return serveStreaming(handler);
+  const isLater = answersByContext(handler);
   return async (request) => {
     running++;
     try {
       const event = await request.json();
-      const result = await current.run(request, callEvent, handler, event, contextOf(request.headers));
+      const result = await current.run(request, callEvent, handler, isLater, event, contextOf(request.headers));
       return new Response(stringify(result) ?? "null", { headers: { "content-type": "application/json" } });
     } catch (thrown) {
       return fault(thrown);
@@ -343,6 +357,12 @@ function serveEvent(handler) {
   };
 }
 
+/** What Lambda's own runtime says of itself, and what is asked for with each event. */
+function seemLambda() {
+  process.env.AWS_EXECUTION_ENV = `AWS_Lambda_nodejs${parseInt(process.versions.node, 10)}.x`;
+  boot.log_stream = process.env.AWS_LAMBDA_LOG_STREAM_NAME;
+}
+
 /** Loads the function, serves it, and says so. */
 async function begin() {
   if (boot.concurrency > 1) {
@@ -350,6 +370,7 @@ async function begin() {
     process.stdout;
     process.stderr;
   }
+  if (boot.kind === "event") seemLambda();
   let serve;
   try {
     const handler = findHandler(await import(boot.entry));

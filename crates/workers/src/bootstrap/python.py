@@ -222,6 +222,10 @@ def load(module, names):
         if callable(handler := getattr(found, name, None)):
             return handler
     has = ", ".join(name for name in vars(found) if not name.startswith("_")) or "nothing"
+    if hasattr(found, names[0]):
+        kind = type(getattr(found, names[0])).__name__
+        said = f"Handler '{names[0]}' of module '{module}' is no function, but of type {kind}"
+        fail_init({"errorType": "Runtime.HandlerNotFound", "errorMessage": said, "stackTrace": []})
     said = f"Handler '{names[0]}' missing on module '{module}', which has: {cut(has)}"
     fail_init({"errorType": "Runtime.HandlerNotFound", "errorMessage": said, "stackTrace": []})
 

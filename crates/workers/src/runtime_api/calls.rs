@@ -8,9 +8,10 @@ use http::{
     header::{CONTENT_TYPE, HeaderValue},
 };
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use model::{HandlerFault, InvocationId};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Api,
@@ -25,6 +26,9 @@ const BASE: &str = "/2018-06-01/runtime/";
 
 /// What a posted body may have beyond the limit `event`, as on AWS.
 const SLACK: u64 = 100;
+
+/// What is read of a body that was refused already, in bytes: about ten times what fits.
+const SWALLOWED_MAX: usize = 64 << 20;
 
 /// The body of an answer to a client.
 pub type CallBody = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -172,8 +176,13 @@ impl Api {
         self.event_max + SLACK
     }
 
-    /// A posted body, all of it. What is too large is read to its end, so that its client hears why.
+    /// A posted body, all of it. What says beforehand that it is too large is refused before it is read; what turns out to be
+    /// is read to its end, so that its client hears why.
     pub(super) async fn collect(&self, mut body: Incoming) -> Posted {
+        if body.size_hint().lower() > self.posted_max() {
+            self.tasks.spawn(swallow(body, self.gone.clone()));
+            return Posted::TooLarge;
+        }
         let mut whole: Vec<u8> = Vec::new();
         let mut trailers = None;
         let mut is_too_large = false;
@@ -220,6 +229,22 @@ impl Api {
             "RequestEntityTooLarge",
             &message,
         )
+    }
+}
+
+/// Reads on for a while where nobody wants what comes: a client that hears of it only after it has written all would
+/// otherwise find its connection broken, and no answer.
+async fn swallow(mut body: Incoming, gone: CancellationToken) {
+    let mut left = SWALLOWED_MAX;
+    while left > 0 {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = gone.cancelled() => return,
+        };
+        let Some(Ok(frame)) = frame else {
+            return;
+        };
+        left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
     }
 }
 

@@ -149,6 +149,25 @@ async fn an_answer_past_its_limit_fails_and_the_worker_goes_on() {
 }
 
 #[tokio::test]
+async fn an_answer_that_says_that_it_is_too_large_is_refused_before_it_is_read() {
+    let world = plan().start();
+    for path in ["response", "error"] {
+        let run = format!(
+            "wire = raw(f'POST {{BASE}}invocation/{{id}}/{path} HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 99999999999999\\r\\n\\r\\nx')
+seen.append(wire.recv(1000).decode())"
+        );
+        let failure = world.fails(&run).await;
+        assert_eq!(failure.error_type, ErrorType::PayloadTooLarge);
+    }
+    let seen = world.json("done(id, seen)").await;
+    for said in seen.as_array().unwrap() {
+        let said = said.as_str().unwrap();
+        assert!(said.starts_with("HTTP/1.1 413 "), "{said}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_error_keeps_the_words_in_which_it_was_reported() {
     let world = plan().start();
     let report =
@@ -281,5 +300,25 @@ async fn what_a_program_writes_belongs_to_its_invocation() {
     assert_eq!((lines[0].level, &*lines[0].text), (Level::Info, "plain"));
     assert_eq!((lines[1].level, &*lines[1].text), (Level::Debug, "told"));
     assert!(lines.iter().all(|line| line.invocation.is_some()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_is_nobody_s_whose_invocation_its_worker_never_had() {
+    let world = plan().start();
+    let line = r#"os.write(3, json.dumps({"t": "log", "id": ID, "level": "info", "text": TEXT}).encode() + b"\n")"#;
+    let line = |id: &str, text: &str| line.replace("ID", id).replace("TEXT", text);
+    let own = line("id", "'own'");
+    let run = format!("seen.append(id); {own}; done(id, id)");
+    let first = world.json(&run).await;
+    let forged = line("id[:-1] + ('0' if id[-1] != '0' else '1')", "'forged'");
+    let late = line("seen[0]", "'late'");
+    world.json(&format!("{forged}; {late}; done(id, 1)")).await;
+    until("all lines are there", || world.lines().len() == 3).await;
+    for line in world.lines() {
+        let id = line.invocation.map(|id| id.to_string());
+        let expected = (line.text != "forged").then(|| first.as_str().unwrap().to_owned());
+        assert_eq!(id, expected, "{}", line.text);
+    }
     world.stop().await;
 }

@@ -28,6 +28,15 @@ async fn a_program_that_cannot_be_started_says_why() {
         failure.message.contains("is no program for this machine"),
         "{failure}"
     );
+    // As much of a program as tells that it is one of this machine.
+    let ours = fs::read("/proc/self/exe").unwrap();
+    let cut = tempfile::NamedTempFile::new().unwrap();
+    fs::write(cut.path(), &ours[..20]).unwrap();
+    let failure = refused(plan().built(cut.path(), "f")).await;
+    assert_eq!(
+        failure.message,
+        "`bootstrap` cannot be started: exec format error"
+    );
     let failure = refused(plan().program("#!/nowhere/at/all\n")).await;
     assert!(failure.message.contains("interpreter"), "{failure}");
 }
@@ -85,5 +94,16 @@ async fn layers_lie_below_opt_for_this_worker_alone() {
         serde_json::json!(["hello", "/opt/bin:/usr/bin:/bin", "/opt/lib"])
     );
     assert!(!fs::exists("/opt/greeting").unwrap());
+    let run = "
+refused = []
+for act in (lambda: open('/opt/greeting', 'w'), lambda: open('/opt/new', 'w'), lambda: os.remove('/opt/greeting')):
+    try: act()
+    except OSError as error: refused.append(error.errno)
+done(id, refused)";
+    let read_only = rustix::io::Errno::ROFS.raw_os_error();
+    assert_eq!(
+        world.json(run).await,
+        serde_json::json!([read_only, read_only, read_only])
+    );
     world.stop().await;
 }
