@@ -353,6 +353,10 @@ def what_is_refused():
     refused("ResourceNotFoundException", 404, "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')", c.get_function, FunctionName="arn:aws:lambda:eu-west-1:000000000000:function:cart")
     refused("NotImplementedException", 501, "CreateEventSourceMapping is not served here", c.create_event_source_mapping, FunctionName="cart", EventSourceArn="arn:aws:sqs:us-east-1:000000000000:q")
     refused("NotImplementedException", 501, "AddPermission is not served here", c.add_permission, FunctionName="cart", StatementId="s", Action="lambda:InvokeFunction", Principal="*")
+    for path in ("/2015-03-31/event-source-mappings/", "/2014-11-13/functions/cart/invoke-async/", "/2015-03-31/functions/cart/policy/s/"):
+        method = "DELETE" if "policy" in path else "POST"
+        assert status(urllib.request.Request(URL + path, b"{}", method=method)) == 501, path
+    assert status(f"{URL}/2016-08-19/account-settings/") == status(f"{URL}/2015-03-31/functions/cart/") == 200
     refused("UnknownOperationException", 404, "GET /2025-11-30/capacity-providers is no operation", c.list_capacity_providers)
     link = c.get_function(FunctionName="cart")["Code"]["Location"]
     assert status(link) == 200 and status(link[:-1] + ("0" if link[-1] != "0" else "1")) == 403
