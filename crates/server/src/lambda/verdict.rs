@@ -2,7 +2,7 @@
 //! refusal of the whole call.
 
 use bytes::Bytes;
-use model::{ByteSize, ErrorType, Failure, HandlerFault, InvocationId, Runtime};
+use model::{ErrorType, Failure, HandlerFault, InvocationId, Runtime};
 use serde::Serialize;
 
 use super::{Kind, Refusal};
@@ -211,14 +211,13 @@ fn never_ran(message: &str) -> (&'static str, String) {
 /// A result that is larger than the limit which the message names.
 fn too_large(message: &str) -> FunctionError {
     let after = |words: &str| message.split_once(words).map_or("", |(_, rest)| rest);
-    let number = |text: &str| text.split(' ').next()?.parse::<u64>().ok();
-    // Said in bytes, or rounded.
-    let most = number(after("more than ")).or_else(|| {
-        let limit = after("the limit `");
-        let exact = limit.split_once('(').and_then(|(_, rest)| number(rest));
-        let said = limit.split_once("is ")?.1.split(' ').next()?;
-        exact.or_else(|| Some(said.parse::<ByteSize>().ok()?.0))
-    });
+    let number = |text: &str| text.split([' ', ')']).next()?.parse::<u64>().ok();
+    // Who stopped it says the limit exactly; in brackets, if it is rounded elsewhere.
+    let limit = after("the limit ");
+    let in_brackets = || number(limit.split_once('(')?.1);
+    let most = number(after("more than "))
+        .or_else(in_brackets)
+        .or_else(|| number(limit.split_once(" is ")?.1));
     let message = match most {
         Some(most) => {
             format!("Response payload size exceeded maximum allowed payload size ({most} bytes).")
@@ -296,7 +295,7 @@ mod tests {
                 6_291_456,
             ),
             (
-                "the result has 7340034 bytes, the limit `event` is 6MB",
+                "the answer has 7340034 bytes, the limit of the isolate runtime is 6291456 (6MB)",
                 6_291_456,
             ),
             (
