@@ -88,6 +88,30 @@ fn what_bungee_deployed_is_there_for_lambda_s_clients() {
 }
 
 #[test]
+fn what_is_shown_is_the_state_that_current_leads_to() {
+    let house = House::serve().start();
+    let back_to = |version: &str| drop(house.cli(&["rollback", "back", version]).ok());
+    tell(&house, "three_states");
+    back_to("v1");
+    tell(&house, "back_at_the_first");
+    back_to("v2");
+    tell(&house, "back_at_the_second");
+    back_to("v1");
+    tell(&house, "back_at_the_first_again");
+}
+
+#[test]
+fn what_a_deployment_left_is_shown_as_its_zip() {
+    let hello = "def handler(event, context):\n    import words\n    return 'hello'\n";
+    let house = House::serve()
+        .function("hello", |f| f.on("python").written_in("py").event(hello))
+        .start();
+    house.save("src/words.py", "");
+    house.deploy().ok();
+    tell(&house, "what_a_deployment_left");
+}
+
+#[test]
 fn what_lambda_s_clients_made_survives_kill_9() {
     let mut house = House::serve().start();
     tell(&house, "published_numbers");

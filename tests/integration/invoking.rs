@@ -1,8 +1,16 @@
 //! `Invoke` as boto3 uses it, unmodified: results, errors, refusals, qualifiers, events that are run later.
 
+use std::{fs, thread::scope};
+
 use serde_json::{Value, json};
 
-use crate::{process::until, project::Function, serving::House, signer::Key};
+use crate::{
+    peers::python,
+    process::until,
+    project::Function,
+    serving::{House, Said},
+    signer::Key,
+};
 
 pub const HELLO: &str = "export const handler = async (event) => { console.log('hi', event.name); return { hello: event.name ?? null }; }";
 
@@ -129,10 +137,182 @@ fn what_ends_a_worker_is_a_function_error_with_its_request_id() {
         "Sandbox.Timedout",
         "RequestId: ID Error: Task timed out after 0.30 seconds",
     );
-    let (error_type, message) = said(2);
-    assert_eq!(error_type, "Function.ResponseSizeTooLarge");
-    assert!(message.contains("6MB"), "{message}");
+    is(
+        2,
+        "Function.ResponseSizeTooLarge",
+        "Response payload size exceeded maximum allowed payload size (6291456 bytes).",
+    );
     is(3, "Error", "not loaded");
+}
+
+#[test]
+fn the_end_of_the_log_says_how_it_failed() {
+    let raises = "def handler(event, context):\n    raise ValueError('not today')\n";
+    let house = House::serve()
+        .function("boom", |f| f.on("node").event(BOOM))
+        .function("hangs", |f| {
+            f.event("export const handler = () => { for (;;); }")
+                .setting("timeout = '300ms'")
+        })
+        .function("exits", |f| {
+            f.bun()
+                .event("export const handler = () => process.exit(3)")
+        })
+        .function("broken", |f| {
+            f.bun()
+                .event("throw new Error('not loaded'); export const handler = () => 1")
+        })
+        .function("py", |f| f.on("python").written_in("py").event(raises))
+        .start();
+    let names = ["boom", "hangs", "exits", "broken", "py"];
+    let call = |name: &&str| json!({"FunctionName": name, "LogType": "Tail"});
+    let calls: Vec<Value> = names.iter().map(call).collect();
+    let answers = Key::made_up().calls(&house, &calls.into());
+    let tail = |at: usize| {
+        let (id, log) = (
+            text(&answers[at], "RequestId"),
+            text(&answers[at], "LogResult"),
+        );
+        let (before, _) = log.split_once("END RequestId").expect("an end");
+        before.replace(id, "ID")
+    };
+    let boom = tail(0);
+    let (_, error) = boom
+        .split_once("\tID\tERROR\tInvoke Error \t")
+        .expect(&boom);
+    let error: Value = serde_json::from_str(error).expect("JSON");
+    assert_eq!(
+        (&error["errorType"], &error["stack"][0]),
+        (&json!("TypeError"), &json!("TypeError: no good"))
+    );
+    let hangs = tail(1);
+    assert!(
+        hangs.ends_with(" ID Task timed out after 0.30 seconds\n\n"),
+        "{hangs}"
+    );
+    let exits =
+        "RequestId: ID Error: Runtime exited with error: exit status 3\nRuntime.ExitError\n";
+    assert!(tail(2).ends_with(exits), "{}", tail(2));
+    let broken = tail(3);
+    assert!(
+        broken.contains("\tID\tERROR\tUncaught Exception \t") && broken.contains("not loaded"),
+        "{broken}"
+    );
+    let py = tail(4);
+    assert_eq!(
+        py.matches("[ERROR] ValueError: not today\n").count(),
+        1,
+        "{py}"
+    );
+    assert!(py.contains("Traceback (most recent call last):\n"), "{py}");
+}
+
+#[test]
+fn node_s_load_errors_have_the_names_of_aws() {
+    let house = House::serve().start();
+    let zips = "
+import boto3, io, json, sys, zipfile
+def zipped(source):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, 'w') as archive: archive.writestr('index.js', source)
+    return out.getvalue()
+c = boto3.client('lambda', endpoint_url=sys.argv[1], region_name='eu-west-1', aws_access_key_id='a', aws_secret_access_key='b')
+said = []
+for name, source in json.loads(sys.argv[2]):
+    c.create_function(FunctionName=name, Runtime='nodejs22.x', Handler='index.handler', Role='arn:aws:iam::000000000000:role/a', Code={'ZipFile': zipped(source)})
+    said.append(json.load(c.invoke(FunctionName=name)['Payload']))
+print(json.dumps(said))
+";
+    let sources = json!([
+        ["missing", "require('nowhere'); exports.handler = () => 1"],
+        ["syntax", "exports.handler = () => {"],
+        ["empty", "exports.other = () => 1"],
+    ]);
+    let url = format!("http://{}", house.address);
+    let mut program = python("python");
+    program.args(["-c", zips, &url, &sources.to_string()]);
+    let said = Said::of(&program.output().expect("python runs"))
+        .ok()
+        .json();
+    let types: Vec<&str> = (0..3).map(|at| text(&said[at], "errorType")).collect();
+    assert_eq!(
+        types,
+        [
+            "Runtime.ImportModuleError",
+            "Runtime.UserCodeSyntaxError",
+            "Runtime.HandlerNotFound"
+        ],
+        "{said}"
+    );
+    assert!(
+        text(&said[0], "errorMessage").starts_with("Error: Cannot find module 'nowhere'"),
+        "{said}"
+    );
+}
+
+#[test]
+fn whoever_waits_too_long_for_a_place_is_throttled_as_on_aws() {
+    let mut plan = House::serve();
+    let (began, go) = (plan.home().join("began"), plan.home().join("go"));
+    let source = format!(
+        "import {{ existsSync, writeFileSync }} from 'node:fs';
+         export const handler = async () => {{ writeFileSync({began:?}, ''); while (!existsSync({go:?})) await Bun.sleep(10); return 1 }}"
+    );
+    plan = plan.function("f", |f| {
+        f.bun()
+            .event(&source)
+            .setting("workers = { max = 1 }\nconcurrency = 1\nqueue = { wait = '100ms' }")
+    });
+    let house = plan.start();
+    let path = "/2015-03-31/functions/f/invocations";
+    scope(|scope| {
+        let first = scope.spawn(|| house.post(path, "{}").ok());
+        until("the first runs", || began.exists());
+        let late = house.post(path, "{}");
+        fs::write(&go, "").expect("a file");
+        assert_eq!(
+            (
+                late.status,
+                late.header("x-amzn-errortype"),
+                late.header("retry-after")
+            ),
+            (429, Some("TooManyRequestsException"), Some("1"))
+        );
+        let said = late.json();
+        assert_eq!(
+            (&said["message"], &said["Reason"]),
+            (
+                &json!("Rate Exceeded."),
+                &json!("ReservedFunctionConcurrentInvocationLimitExceeded")
+            )
+        );
+        assert_eq!(first.join().expect("no panic"), "1");
+    });
+}
+
+#[test]
+fn an_event_waits_for_a_function_that_takes_no_calls_now() {
+    let house = House::serve()
+        .function("f", |f| f.bun().event(HELLO))
+        .start();
+    let key = Key::made_up();
+    let event = |name: &str| json!({"FunctionName": "f", "InvocationType": "Event", "Payload": format!("{{\"name\": \"{name}\"}}")});
+    let calls = json!([
+        {"call": "put_function_concurrency", "FunctionName": "f", "ReservedConcurrentExecutions": 0},
+        event("throttled"),
+        {"FunctionName": "f"},
+        {"call": "delete_function_concurrency", "FunctionName": "f"},
+    ]);
+    let answers = key.calls(&house, &calls);
+    assert_eq!(answers[1]["StatusCode"], 202, "{}", answers[1]);
+    assert_eq!(answers[2]["status"], 429);
+    house.cli(&["disable", "f"]).ok();
+    let answers = key.calls(&house, &json!([event("disabled"), {"FunctionName": "f"}]));
+    assert_eq!(answers[0]["StatusCode"], 202, "{}", answers[0]);
+    assert_eq!(answers[1]["status"], 403);
+    house.cli(&["enable", "f"]).ok();
+    house.logged("f", "hi throttled");
+    house.logged("f", "hi disabled");
 }
 
 #[test]

@@ -230,6 +230,45 @@ fn the_seal_key_may_lie_elsewhere_and_has_to_be_one() {
 }
 
 #[test]
+fn a_header_that_is_obeyed_must_have_been_signed() {
+    let house = hello();
+    let key = Key::of(&house, "invoke");
+    let program = "
+import sys, urllib.request, urllib.error
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+url, key, secret, signs, adds = sys.argv[1:]
+headers = lambda text: dict([text.split('=')]) if text else {}
+asked = AWSRequest('POST', url, data=b'{}', headers=headers(signs))
+SigV4Auth(Credentials(key, secret), 'lambda', 'eu-west-1').add_auth(asked)
+request = urllib.request.Request(url, b'{}', {**dict(asked.headers), **headers(adds)}, method='POST')
+try:
+    answer = urllib.request.urlopen(request)
+    print(answer.status)
+except urllib.error.HTTPError as error:
+    print(error.code, error.headers['x-amzn-errortype'], error.read().decode())
+";
+    let url = format!("http://{}{INVOKE}", house.address);
+    let call = |signs: &str, adds: &str| {
+        let mut python = python("python");
+        python.args(["-c", program, &url, &key.id, &key.secret, signs, adds]);
+        Said::of(&python.output().expect("python runs")).ok().stdout
+    };
+    let event = "X-Amz-Invocation-Type=Event";
+    assert_eq!(call(event, "").trim(), "202");
+    assert_eq!(call("", "X-Amzn-Trace-Id=Root").trim(), "200");
+    for added in [event, "X-Amz-Log-Type=Tail", "X-Amz-Tenant-Id=blue"] {
+        let said = call("", added);
+        assert!(
+            said.starts_with("403 InvalidSignatureException")
+                && said.contains("which were not signed"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_function_s_own_path_takes_signatures_too() {
     let house = House::serve()
         .function("web", |f| {

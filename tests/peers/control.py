@@ -353,6 +353,10 @@ def what_is_refused():
     refused("ResourceNotFoundException", 404, "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')", c.get_function, FunctionName="arn:aws:lambda:eu-west-1:000000000000:function:cart")
     refused("NotImplementedException", 501, "CreateEventSourceMapping is not served here", c.create_event_source_mapping, FunctionName="cart", EventSourceArn="arn:aws:sqs:us-east-1:000000000000:q")
     refused("NotImplementedException", 501, "AddPermission is not served here", c.add_permission, FunctionName="cart", StatementId="s", Action="lambda:InvokeFunction", Principal="*")
+    for path in ("/2015-03-31/event-source-mappings/", "/2014-11-13/functions/cart/invoke-async/", "/2015-03-31/functions/cart/policy/s/"):
+        method = "DELETE" if "policy" in path else "POST"
+        assert status(urllib.request.Request(URL + path, b"{}", method=method)) == 501, path
+    assert status(f"{URL}/2016-08-19/account-settings/") == status(f"{URL}/2015-03-31/functions/cart/") == 200
     refused("UnknownOperationException", 404, "GET /2025-11-30/capacity-providers is no operation", c.list_capacity_providers)
     link = c.get_function(FunctionName="cart")["Code"]["Location"]
     assert status(link) == 200 and status(link[:-1] + ("0" if link[-1] != "0" else "1")) == 403
@@ -382,6 +386,73 @@ def what_bungee_deployed_since():
     assert c.get_alias(FunctionName="hello", Name="staging")["FunctionVersion"] == "v3"
     assert c.publish_version(FunctionName="hello")["Version"] == "3"
     assert c.get_alias(FunctionName="hello", Name="staging")["FunctionVersion"] == "3"
+
+
+def whole(name, qualifier=None):
+    """A state as it is shown, with the zip that its link gives: sha, size and zip are of one another."""
+    found = c.get_function(FunctionName=name, **({"Qualifier": qualifier} if qualifier else {}))
+    conf, code = found["Configuration"], urllib.request.urlopen(found["Code"]["Location"]).read()
+    shown = (conf["CodeSha256"], conf["CodeSize"])
+    assert shown == (base64.b64encode(hashlib.sha256(code).digest()).decode(), len(code)), (shown, len(code))
+    return code, {key: conf.get(key) for key in ("Description", "Timeout", "CodeSha256", "Handler", "Role", "Environment")}
+
+
+PYTHON = {"Runtime": "python3.12", "Handler": "app.go"}
+
+
+def says_python(text):
+    """The same text gives the same zip, at any time."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, source in (("app.py", f"import words\ndef go(event, context):\n return {text!r}"), ("words.py", "")):
+            archive.writestr(zipfile.ZipInfo(name), source)
+    return out.getvalue()
+
+
+def three_states():
+    """Version 1 is published, what follows is not: v2 with other code, v3 with other settings."""
+    first = says_python("one")
+    make("back", first, Description="the first", Timeout=7, **PYTHON)
+    assert c.publish_version(FunctionName="back")["Version"] == "1"
+    c.update_function_code(FunctionName="back", ZipFile=says_python("two"))
+    c.update_function_configuration(FunctionName="back", Description="the second", Timeout=9)
+    assert whole("back")[0] == says_python("two") and whole("back", "1")[0] == first
+
+
+def back_at_the_first():
+    assert result("back") == "one"
+    code, shown = whole("back")
+    assert code == says_python("one") and (shown["Description"], shown["Timeout"]) == ("the first", 7), shown
+    assert (code, shown) == whole("back", "1")
+    assert c.publish_version(FunctionName="back")["Version"] == "1"
+
+
+def back_at_the_second():
+    """A state that never got a number."""
+    assert result("back") == "two"
+    code, shown = whole("back")
+    assert code == says_python("two") and (shown["Description"], shown["Timeout"]) == ("the first", 7), shown
+    published = c.publish_version(FunctionName="back")
+    assert published["Version"] == "2" and whole("back", "2") == (code, shown), published
+
+
+def back_at_the_first_again():
+    assert c.publish_version(FunctionName="back")["Version"] == "1", "the number of a state that was there"
+    again = c.update_function_configuration(FunctionName="back", Description="anew")
+    assert again["Description"] == "anew" and whole("back")[0] == says_python("one"), again
+    assert c.publish_version(FunctionName="back")["Version"] == "3"
+
+
+def what_a_deployment_left():
+    assert result("hello") == "hello"
+    code, shown = whole("hello")
+    names = zipfile.ZipFile(io.BytesIO(code)).namelist()
+    assert not [name for name in names if name.endswith(".pyc")], names
+    assert c.publish_version(FunctionName="hello")["Version"] == "1"
+    assert whole("hello", "1")[0] == code
+    changed = c.update_function_configuration(FunctionName="hello", Timeout=11, Description="mine")
+    assert (changed["CodeSha256"], changed["CodeSize"]) == (shown["CodeSha256"], len(code)), changed
+    assert whole("hello")[0] == code
 
 
 def after_a_restart():

@@ -88,7 +88,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
             let refuse = move |_: Caller| async move { Refusal::not_served(operation) };
             methods = methods.on(filter(method), refuse);
         }
-        router = router.route(path, methods.fallback(unknown));
+        router = both(router, path, methods);
     }
     router.layer(map_response(with_id))
 }
@@ -106,10 +106,15 @@ fn operations() -> Router<Arc<App>> {
         beside_functions(),
         on_layers(),
     ];
-    let route = |router: Router<Arc<App>>, (path, methods): Operation| {
-        router.route(&path, methods.fallback(unknown))
-    };
+    let route = |router, (path, methods): Operation| both(router, &path, methods);
     all.into_iter().flatten().fold(Router::new(), route)
+}
+
+/// A path, with a slash at its end and without: AWS has some operations so and some so, and takes both.
+fn both(router: Router<Arc<App>>, path: &str, methods: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
+    let methods = methods.fallback(unknown);
+    let router = router.route(&format!("{path}/"), methods.clone());
+    router.route(path, methods)
 }
 
 /// A path, and the operations behind its methods.
@@ -127,10 +132,11 @@ fn invocations() -> Vec<Operation> {
 /// Functions, their states and their aliases.
 fn on_functions() -> Vec<Operation> {
     let own = |rest: &str| function("2015-03-31", rest);
-    let all = || get(functions::list).post(functions::create);
     vec![
-        ("/2015-03-31/functions".to_owned(), all()),
-        ("/2015-03-31/functions/".to_owned(), all()),
+        (
+            "/2015-03-31/functions".to_owned(),
+            get(functions::list).post(functions::create),
+        ),
         (own(""), get(functions::get).delete(functions::delete)),
         (own("/code"), put(updates::code)),
         (
@@ -218,6 +224,10 @@ fn filter(method: &Method) -> MethodFilter {
 
 /// Operations that are refused by name: what they would promise is not kept here.
 const REFUSED: &[(&str, &[(Method, &str)])] = &[
+    (
+        "/2014-11-13/functions/{function}/invoke-async",
+        &[(Method::POST, "InvokeAsync")],
+    ),
     (
         "/2015-03-31/event-source-mappings",
         &[

@@ -9,7 +9,7 @@ use std::{
 
 use build::UnpackError;
 use bytes::Bytes;
-use model::{Digest, ErrorType, Failure, Limits};
+use model::{BundleFile, Digest, ErrorType, Failure, Limits, Manifest};
 use tokio::task::spawn_blocking;
 
 use crate::bundles::{blocking, failed, remove, settle};
@@ -138,14 +138,22 @@ impl Layers {
     }
 }
 
-/// A folder's files as a zip.
-pub(crate) async fn zipped(dir: PathBuf) -> Result<Vec<u8>, Failure> {
+/// What Python writes beside the code that it runs.
+const WRITTEN: &str = "__pycache__";
+
+/// A folder's files as a zip. If they are those of a bundle, what came to them since is left out.
+pub(crate) async fn zipped(dir: PathBuf, bundle: Option<Digest>) -> Result<Vec<u8>, Failure> {
     blocking(move || {
         let cannot = |why: String| {
             let message = format!("cannot make a zip of {}: {why}", dir.display());
             Failure::new(ErrorType::Internal, message)
         };
-        let manifest = build::manifest_of(&dir).map_err(|error| cannot(error.to_string()))?;
+        let mut manifest = build::manifest_of(&dir).map_err(|error| cannot(error.to_string()))?;
+        if bundle.is_some_and(|bundle| bundle != manifest.digest()) {
+            let is_ours = |file: &&BundleFile| !file.path.split('/').any(|part| part == WRITTEN);
+            let files = manifest.files().iter().filter(is_ours).cloned().collect();
+            manifest = Manifest::new(files).map_err(|error| cannot(error.to_string()))?;
+        }
         let mut zip = Cursor::new(Vec::new());
         build::pack_zip(&dir, &manifest, &mut zip).map_err(|error| cannot(error.to_string()))?;
         Ok(zip.into_inner())

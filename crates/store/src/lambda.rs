@@ -95,8 +95,8 @@ pub struct FailedUpdate {
 pub struct LambdaFunction {
     /// What everybody knows of it.
     pub current: CurrentFunction,
-    /// `$LATEST`, if this API made it; another version being current, a deployment came between.
-    pub latest: Option<LambdaState>,
+    /// States that this API made, by version: those that aliases lead to, `current` first of all, and the last one made.
+    pub made: BTreeMap<VersionNumber, LambdaState>,
     /// Published states by number.
     pub published: BTreeMap<u32, LambdaState>,
     /// Aliases as they are numbered.
@@ -323,7 +323,7 @@ async fn whole(
     id: FunctionId,
     key: i64,
 ) -> Result<LambdaFunction, Trip> {
-    let mut published = states::of(conn, key).await?;
+    let states = states::of(conn, key).await?;
     let sql = "SELECT reserved, failed_code, failed_reason, url_auth, url_mode, url_created_at, \
          url_modified_at FROM lambda_functions WHERE function = ?";
     let row = query(sql).bind(key).fetch_optional(&mut *conn).await?;
@@ -345,8 +345,8 @@ async fn whole(
     }
     Ok(LambdaFunction {
         current: current_in(conn, id).await?,
-        latest: published.remove(&0),
-        published,
+        made: states.made,
+        published: states.published,
         aliases: states::aliases_of(conn, key).await?,
         reserved,
         url,

@@ -7,7 +7,7 @@ use crate::{Store, StoreError, fault::Trip, functions::key_of, versions::number_
 
 impl Store {
     /// Forgets versions of the function but for the newest `keep`, those that an alias names or named just before,
-    /// those with a label or a published number, and those in `running`. Returns what went. A number is never given twice.
+    /// those with a label, those that AWS Lambda's API made or published, and those in `running`. Returns what went. A number is never given twice.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`].

@@ -40,6 +40,13 @@ pub fn unpack_zip(
         return Err(unpacked.too_many());
     }
     let mut archive = ZipArchive::new(reader).map_err(UnpackError::NoZip)?;
+    // Each file that is written is synced, which takes its time: those that are too many are counted before.
+    let is_folder = |name: &str| name.ends_with('/');
+    let names = archive.file_names();
+    let files = names.filter(|name| !name.as_deref().is_ok_and(is_folder));
+    if files.count() as u64 > limits.bundle_files {
+        return Err(unpacked.too_many());
+    }
     for at in 0..archive.len() {
         let mut entry = archive.by_index(at).map_err(UnpackError::NoZip)?;
         let path = entry.name_raw().to_vec();

@@ -94,7 +94,10 @@ pub(super) async fn reserved(
 pub(super) async fn settings(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<Value>> {
     caller.may(Right::Look)?;
     let functions = app.store.lambdas(&Name::default_project()).await?;
-    let states = functions.iter().flat_map(|function| &function.latest);
+    let states = functions.iter().filter_map(|function| {
+        let version = function.current.version.as_ref()?;
+        function.made.get(&version.number)
+    });
     let size: u64 = states.map(|state| state.code_size).sum();
     let limits = &app.limits;
     Ok(Json(json!({

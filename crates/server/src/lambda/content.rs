@@ -1,6 +1,6 @@
 //! Links to code: good for ten minutes without a key, as those of AWS are.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     body::Body,
@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Uri, header};
 use model::{Digest, FunctionId, VersionNumber};
 use serde::Deserialize;
-use store::LambdaState;
+use store::{LambdaState, Version};
 
 use super::{Answer, Kind, Refusal, draft::now};
 use crate::{app::App, layers::zipped};
@@ -92,11 +92,31 @@ pub(super) async fn function(
 ) -> Answer<Response> {
     check(&app, &uri, &proof)?;
     let id: FunctionId = name.parse().map_err(|_| Refusal::no_function(&name))?;
-    let place = app
-        .deploys
-        .bundles
-        .place(&id, VersionNumber(version.parse().unwrap_or(0)));
-    send(&app, &code, place.dir, &name).await
+    let number = VersionNumber(version.parse().unwrap_or(0));
+    let place = app.deploys.bundles.place(&id, number);
+    let version = app.store.version(&id, number).await?;
+    let bundle = version.map(|version| version.bundle);
+    send(&app, &code, place.dir, bundle, &name).await
+}
+
+/// Digest and size of the zip that is made of a version which did not come as one.
+pub(super) async fn zip_of(app: &App, version: &Version) -> (Digest, u64) {
+    let bundle = version.bundle;
+    if let Some(known) = app.lambda.zip(&bundle) {
+        return known;
+    }
+    let place = app.deploys.bundles.place(&version.function, version.number);
+    match zipped(place.dir, Some(bundle)).await {
+        Ok(zip) => {
+            let made = (Digest::of(&zip), zip.len() as u64);
+            app.lambda.keep(bundle, made);
+            made
+        }
+        Err(failure) => {
+            tracing::warn!(function = %version.function, %failure, "code cannot be shown");
+            (bundle, 0)
+        }
+    }
 }
 
 /// A layer.
@@ -108,17 +128,23 @@ pub(super) async fn layer(
 ) -> Answer<Response> {
     check(&app, &uri, &proof)?;
     let dir = code.parse().map(|digest| app.deploys.layers.layer(&digest));
-    send(&app, &code, dir.unwrap_or_default(), "layer").await
+    send(&app, &code, dir.unwrap_or_default(), None, "layer").await
 }
 
-async fn send(app: &App, code: &str, dir: std::path::PathBuf, name: &str) -> Answer<Response> {
+async fn send(
+    app: &App,
+    code: &str,
+    dir: PathBuf,
+    bundle: Option<Digest>,
+    name: &str,
+) -> Answer<Response> {
     let kept = match code.parse() {
         Ok(digest) => app.deploys.layers.zip_of(&digest).await,
         Err(_) => None,
     };
     let zip = match kept {
         Some(zip) => zip,
-        None if dir.is_dir() => zipped(dir).await?,
+        None if dir.is_dir() => zipped(dir, bundle).await?,
         None => return Err(Refusal::not_found(format!("the code of {name} is gone"))),
     };
     let mut response = Body::from(zip).into_response();

@@ -207,11 +207,7 @@ pub(super) async fn list(
         if function.current.version.is_none() {
             continue;
         }
-        let shown = Shown {
-            app: &app,
-            region: &caller.region,
-            function,
-        };
+        let shown = Shown::of(&app, &caller.region, function).await;
         let name = shown.name().to_owned();
         if all_versions {
             let all = super::versions::all(&shown)?.into_iter();
@@ -246,17 +242,16 @@ pub(super) async fn delete(
 
 async fn delete_whole(app: &Arc<App>, named: &Named, region: &str) -> Answer<()> {
     let id = &named.function;
-    let function = match app.store.lambda(id).await {
+    let codes = match app.store.codes(id).await {
         Err(store::StoreError::NoFunction(_)) => {
             return Err(Refusal::no_function(&named.arn(region)));
         }
-        function => function?,
+        codes => codes?,
     };
     let _changing = app.lambda.begin(id, region)?;
     app.deploys.delete(id).await?;
-    let states = function.published.values().chain(&function.latest);
-    for state in states {
-        code::forget(app, &state.code).await?;
+    for code in codes {
+        code::forget(app, &code).await?;
     }
     Ok(())
 }

@@ -10,14 +10,14 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
-use model::{InvocationId, Trigger};
+use model::{ErrorType, Failure, InvocationId, Trigger};
 use serde_json::value::RawValue;
 
 use super::{
     Answer, Caller, Kind, Named, Refusal,
     qualifier::{executed, target},
     tail::Report,
-    verdict::{Verdict, refusal, verdict},
+    verdict::{FunctionError, Verdict, refusal, verdict},
 };
 use crate::{
     api::Server,
@@ -86,12 +86,30 @@ pub(super) async fn invoke(
         }
     };
     let qualifier = query.get("Qualifier").map(String::as_str);
+    if invocation_type == InvocationType::Event {
+        return accept(&app, &function, qualifier, &headers, caller).await;
+    }
     let asked = Asked::read(&app, &function, qualifier, &headers, caller).await?;
     match invocation_type {
         InvocationType::RequestResponse => wait(&app, asked).await,
-        InvocationType::Event => accept(&app, asked).await,
-        InvocationType::DryRun => empty(StatusCode::NO_CONTENT, None),
+        InvocationType::Event | InvocationType::DryRun => empty(StatusCode::NO_CONTENT, None),
     }
+}
+
+/// What a caller named, and what is served under it now.
+async fn found(
+    app: &Arc<App>,
+    function: &str,
+    qualifier: Option<&str>,
+    region: &str,
+) -> Answer<(Named, String, Result<Arc<Serving>, Failure>)> {
+    let named = Named::parse(function, qualifier, region)?;
+    let arn = named.arn(region);
+    if !app.builds.is_quiet() {
+        app.builds.settled(Some(&named.function)).await;
+    }
+    let serving = app.registry.table().serving(&named.function);
+    Ok((named, arn, serving))
 }
 
 impl Asked {
@@ -103,32 +121,12 @@ impl Asked {
         headers: &HeaderMap,
         caller: Caller,
     ) -> Result<Asked, Refusal> {
-        let named = Named::parse(function, qualifier, &caller.region)?;
-        let arn = named.arn(&caller.region);
-        if !app.builds.is_quiet() {
-            app.builds.settled(Some(&named.function)).await;
-        }
-        let serving = app.registry.table().serving(&named.function);
+        let (named, arn, serving) = found(app, function, qualifier, &caller.region).await?;
         let serving = serving.map_err(|failure| refusal(&failure, &arn))?;
         let target = target(&serving, named.qualifier.as_deref());
         let target = target.map_err(|failure| refusal(&failure, &arn))?;
-        let wants_tail = match said(headers, LOG_TYPE) {
-            None | Some("None") => false,
-            Some("Tail") => true,
-            Some(other) => {
-                let rule = "Member must satisfy enum value set: [None, Tail]";
-                return Err(Refusal::constraint(other, "logType", rule));
-            }
-        };
-        let text = |name| said(headers, name).map(str::to_owned);
-        let context = Context {
-            arn: Some(arn.clone()),
-            client: said(headers, CLIENT_CONTEXT)
-                .map(client_context)
-                .transpose()?,
-            tenant_id: text(TENANT_ID),
-            trace_id: text(TRACE_ID),
-        };
+        let wants_tail = wants_tail(headers)?;
+        let context = context(headers, &arn)?;
         Ok(Asked {
             event: event(caller.body)?,
             named,
@@ -154,6 +152,30 @@ impl Asked {
         };
         (self.serving, self.named, self.arn, errand, brought)
     }
+}
+
+/// Whether the caller asks for the end of the log.
+fn wants_tail(headers: &HeaderMap) -> Answer<bool> {
+    match said(headers, LOG_TYPE) {
+        None | Some("None") => Ok(false),
+        Some("Tail") => Ok(true),
+        Some(other) => {
+            let rule = "Member must satisfy enum value set: [None, Tail]";
+            Err(Refusal::constraint(other, "logType", rule))
+        }
+    }
+}
+
+/// What the function is told of its caller.
+fn context(headers: &HeaderMap, arn: &str) -> Answer<Context> {
+    let text = |name| said(headers, name).map(str::to_owned);
+    let client = said(headers, CLIENT_CONTEXT).map(client_context);
+    Ok(Context {
+        arn: Some(arn.to_owned()),
+        client: client.transpose()?,
+        tenant_id: text(TENANT_ID),
+        trace_id: text(TRACE_ID),
+    })
 }
 
 /// What a header says, if it is there and says something.
@@ -201,10 +223,10 @@ async fn wait(app: &Arc<App>, asked: Asked) -> Answer<Response> {
     let ended = invoke::invoke_as(app, &serving, errand, brought).await;
     let outcome = ended.map_err(|failure| refusal(&failure, &arn))?;
     let version = executed(&named, &serving, &outcome.deployed);
-    let (body, is_error) = match &outcome.result {
-        Ok(answer) => (payload(answer, &outcome.deployed), false),
+    let (body, error) = match &outcome.result {
+        Ok(answer) => (payload(answer, &outcome.deployed), None),
         Err(failure) => match verdict(failure, outcome.id, &outcome.deployed, &arn) {
-            Verdict::Function(error) => (error.body, true),
+            Verdict::Function(error) => (error.body.clone(), Some(error)),
             Verdict::Refused(refusal) => return Err(refusal),
         },
     };
@@ -213,19 +235,23 @@ async fn wait(app: &Arc<App>, asked: Asked) -> Answer<Response> {
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(REQUEST_ID, text(&outcome.id.to_string()));
     headers.insert(EXECUTED_VERSION, text(&version));
-    if is_error {
+    if error.is_some() {
         headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
     }
     if wants_tail {
         headers.insert(
             LOG_RESULT,
-            text(&report(&outcome, &version).tail(&outcome.logs)),
+            text(&report(&outcome, &version, error.as_ref()).tail(&outcome.logs)),
         );
     }
     Ok(response)
 }
 
-fn report<'a>(outcome: &'a Outcome, version: &'a str) -> Report<'a> {
+fn report<'a>(
+    outcome: &'a Outcome,
+    version: &'a str,
+    error: Option<&'a FunctionError>,
+) -> Report<'a> {
     let timing = &outcome.timing;
     Report {
         id: outcome.id,
@@ -234,6 +260,7 @@ fn report<'a>(outcome: &'a Outcome, version: &'a str) -> Report<'a> {
         ran_us: timing.ran_us,
         init_us: timing.cold.then_some(timing.waited_us),
         memory: outcome.memory,
+        error,
     }
 }
 
@@ -247,14 +274,29 @@ fn payload(answer: &invoke::Answer, deployed: &Deployed) -> Bytes {
     serde_json::to_vec(&text).unwrap_or_default().into()
 }
 
-/// Queues it, and answers once it is on the disk.
-async fn accept(app: &Arc<App>, asked: Asked) -> Answer<Response> {
+/// Queues it, and answers once it is on the disk. A function that takes no calls now may take them before it is given up.
+async fn accept(
+    app: &Arc<App>,
+    function: &str,
+    qualifier: Option<&str>,
+    headers: &HeaderMap,
+    caller: Caller,
+) -> Answer<Response> {
+    let (named, arn, serving) = found(app, function, qualifier, &caller.region).await?;
+    let leads = serving.and_then(|serving| target(&serving, named.qualifier.as_deref()));
+    match leads {
+        Err(failure) if !waits(failure.error_type) => return Err(refusal(&failure, &arn)),
+        Ok(_) | Err(_) => {}
+    }
+    wants_tail(headers)?;
+    let context = context(headers, &arn)?;
+    let event = event(caller.body)?;
     let limit = BodyLimit {
         what: "the event",
         name: "async_event",
         most: app.limits.async_event,
     };
-    let size = asked.event.len();
+    let size = event.len();
     if limit.check(size).is_err() {
         let most = limit.most.0;
         let message = format!(
@@ -263,15 +305,20 @@ async fn accept(app: &Arc<App>, asked: Asked) -> Answer<Response> {
         return Err(Refusal::new(Kind::RequestTooLarge, message));
     }
     let accepted = Accepted {
-        function: asked.named.function,
-        event: asked.event,
-        qualifier: asked.named.qualifier,
-        context: asked.context,
+        function: named.function,
+        event,
+        qualifier: named.qualifier,
+        context,
     };
     let now = Invocation::now(&app.journal);
     let id = app.queue.accept(now, accepted).await;
-    let id = id.map_err(|failure| refusal(&failure, &asked.arn))?;
+    let id = id.map_err(|failure| refusal(&failure, &arn))?;
     empty(StatusCode::ACCEPTED, Some(id))
+}
+
+/// Whether what keeps a function from being called may pass.
+fn waits(why: ErrorType) -> bool {
+    matches!(why, ErrorType::FunctionDisabled | ErrorType::Throttled)
 }
 
 pub(super) fn empty(status: StatusCode, id: Option<InvocationId>) -> Answer<Response> {

@@ -1,12 +1,12 @@
 //! How a function looks by AWS's API: its configuration, from what the store says of it.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use model::{ByteSize, Digest, FunctionId, Runtime, Timestamp, VersionNumber};
 use serde_json::{Value, json};
 use store::{LambdaFunction, LambdaState, Version};
 
-use super::{Answer, Refusal, arn_of, runtimes};
+use super::{Answer, Refusal, arn_of, content, runtimes};
 use crate::app::App;
 
 /// MiB of `/tmp` of whoever asks for none.
@@ -20,6 +20,8 @@ pub(super) struct Shown<'a> {
     pub app: &'a App,
     pub region: &'a str,
     pub function: LambdaFunction,
+    /// The state of every version that it names.
+    states: BTreeMap<VersionNumber, LambdaState>,
 }
 
 /// One of its states.
@@ -43,11 +45,29 @@ impl<'a> Shown<'a> {
         if function.current.version.is_none() {
             return Err(missing());
         }
-        Ok(Shown {
+        Ok(Shown::of(app, region, function).await)
+    }
+
+    /// A function that was loaded.
+    pub(super) async fn of(app: &'a App, region: &'a str, function: LambdaFunction) -> Shown<'a> {
+        let mut states = BTreeMap::new();
+        for (number, version) in &function.current.pointed {
+            let state = match (function.made.get(number), numbered(&function, *number)) {
+                (Some(state), _) => state.clone(),
+                (None, Some((_, state))) => LambdaState {
+                    revision: revision_of(&version.digest),
+                    ..state.clone()
+                },
+                (None, None) => derived(app, &function, version).await,
+            };
+            states.insert(*number, state);
+        }
+        Shown {
             app,
             region,
             function,
-        })
+            states,
+        }
     }
 
     pub(super) fn id(&self) -> &FunctionId {
@@ -68,37 +88,14 @@ impl<'a> Shown<'a> {
         version.ok_or_else(|| Refusal::no_function(&self.arn(None)))
     }
 
-    /// The newest state: as it was made here, or as a deployment left it.
+    /// The newest state, which is that of the current version: as it was made here, or as a deployment left it.
     pub(super) fn latest(&self) -> Answer<LambdaState> {
-        let version = self.version()?;
-        match &self.function.latest {
-            Some(state) if state.version == version.number => Ok(state.clone()),
-            Some(_) | None => Ok(self.derived(version)),
-        }
+        self.state(self.version()?.number, None)
     }
 
-    /// A state that was not made here, from what was deployed.
-    fn derived(&self, version: &Version) -> LambdaState {
-        let runtime = version.patch.runtime.unwrap_or(Runtime::Isolate);
-        let handler = version.patch.handler.as_deref();
-        let before = self.function.latest.as_ref();
-        let place = self.app.deploys.bundles.place(self.id(), version.number);
-        let mut state = LambdaState {
-            version: version.number,
-            content: version.digest,
-            runtime: runtime.to_string(),
-            handler: runtimes::handler_of(&version.entry, handler, runtime),
-            role: before.map_or_else(String::new, |state| state.role.clone()),
-            description: before.map_or_else(String::new, |state| state.description.clone()),
-            code: version.bundle,
-            code_size: size_of(&place.dir),
-            storage: STORAGE,
-            layers: Vec::new(),
-            revision: revision_of(&version.digest),
-            modified_at: version.created_at,
-        };
-        state.content = content_of(&state, version);
-        state
+    fn state(&self, version: VersionNumber, qualifier: Option<&str>) -> Answer<LambdaState> {
+        let state = self.states.get(&version).cloned();
+        state.ok_or_else(|| Refusal::no_function(&self.arn(qualifier)))
     }
 
     /// The state that a qualifier means.
@@ -123,18 +120,12 @@ impl<'a> Shown<'a> {
         if let Some((number, state)) = self.numbered(version) {
             return Ok(found(state.clone(), Some(number)));
         }
-        if version == self.version()?.number {
-            return Ok(found(self.latest()?, None));
-        }
-        let version = self.function.current.pointed.get(&version);
-        Ok(found(self.derived(version.ok_or_else(missing)?), None))
+        Ok(found(self.state(version, qualifier)?, None))
     }
 
     /// The newest published number of a version.
     pub(super) fn numbered(&self, version: VersionNumber) -> Option<(u32, &LambdaState)> {
-        let mut published = self.function.published.iter().rev();
-        let (number, state) = published.find(|(_, state)| state.version == version)?;
-        Some((*number, state))
+        numbered(&self.function, version)
     }
 
     /// A state's configuration, with how it is doing.
@@ -217,6 +208,37 @@ impl<'a> Shown<'a> {
         }
         Ok(shown)
     }
+}
+
+fn numbered(function: &LambdaFunction, version: VersionNumber) -> Option<(u32, &LambdaState)> {
+    let mut published = function.published.iter().rev();
+    let (number, state) = published.find(|(_, state)| state.version == version)?;
+    Some((*number, state))
+}
+
+/// A state that was not made here, from what was deployed. Its code is the zip that is made of it for who wants to see it.
+async fn derived(app: &App, function: &LambdaFunction, version: &Version) -> LambdaState {
+    let runtime = version.patch.runtime.unwrap_or(Runtime::Isolate);
+    let handler = version.patch.handler.as_deref();
+    let last_made = function.made.values().max_by_key(|state| state.modified_at);
+    let (code, code_size) = content::zip_of(app, version).await;
+    let mut state = LambdaState {
+        version: version.number,
+        content: version.digest,
+        runtime: runtime.to_string(),
+        handler: runtimes::handler_of(&version.entry, handler, runtime),
+        // The one thing that nobody deploys.
+        role: last_made.map_or_else(String::new, |state| state.role.clone()),
+        description: String::new(),
+        code,
+        code_size,
+        storage: STORAGE,
+        layers: Vec::new(),
+        revision: revision_of(&version.digest),
+        modified_at: version.created_at,
+    };
+    state.content = content_of(&state, version);
+    state
 }
 
 /// What tells a state apart from others that got a number.

@@ -21,6 +21,17 @@ const SKEW_MINUTES: i64 = 5;
 /// How times are written in requests.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 
+/// Headers that are obeyed: where one of them is, it must have been signed.
+const OBEYED: [&str; 7] = [
+    "x-amz-client-context",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-invocation-type",
+    "x-amz-log-type",
+    "x-amz-security-token",
+    "x-amz-tenant-id",
+];
+
 /// What stays as it is in a canonical request.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -117,6 +128,14 @@ impl Signed {
         if !names.contains(&"host") {
             let message = "'Host' must be a 'SignedHeader' in the AWS Authorization.";
             return Err(Disbelief::Invalid(message.into()));
+        }
+        let is_added = |name: &&str| asked.headers.contains_key(*name) && !names.contains(name);
+        let added: Vec<&str> = OBEYED.into_iter().filter(is_added).collect();
+        if !added.is_empty() {
+            return Err(Disbelief::Invalid(format!(
+                "There were headers present in the request which were not signed: {}",
+                added.join(", ")
+            )));
         }
         let canonical = canonical(asked, &names, &self.headers, body);
         let text = format!(

@@ -204,6 +204,7 @@ impl Frames {
                 ran_us: u64::try_from(ran).unwrap_or(u64::MAX),
                 init_us: cold.map(|taken| taken.waited_us),
                 memory,
+                error: self.error.as_ref(),
             };
             end.insert("LogResult".into(), report.tail(&logs.take()).into());
         }

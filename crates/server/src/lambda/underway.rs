@@ -1,11 +1,11 @@
 //! What the profile holds in memory: which functions are being changed, and the key that signs links.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use model::FunctionId;
+use model::{Digest, FunctionId};
 use ring::{hmac, rand::SystemRandom};
 
 use super::{Kind, Refusal, arn_of};
@@ -16,7 +16,12 @@ pub(crate) struct Underway {
     /// Signs links that are good without a signature of AWS's; a restart makes another one. `None`: the system gave no
     /// random bytes, and no link is good.
     key: Option<hmac::Key>,
+    /// Digest and size of the zip that is made of a bundle, for those that did not come as one.
+    zips: Mutex<BTreeMap<Digest, (Digest, u64)>>,
 }
+
+/// Most zips that are remembered; past it all are forgotten, and made anew when somebody looks.
+const ZIPS_MAX: usize = 10_000;
 
 /// A function that is being changed, while this lives.
 pub(crate) struct Changing {
@@ -24,8 +29,8 @@ pub(crate) struct Changing {
     id: FunctionId,
 }
 
-/// A set is whole after every statement, so a panic elsewhere leaves it usable.
-fn locked(all: &Mutex<BTreeSet<FunctionId>>) -> MutexGuard<'_, BTreeSet<FunctionId>> {
+/// What is locked here is whole after every statement, so a panic elsewhere leaves it usable.
+fn locked<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -34,6 +39,7 @@ impl Underway {
         Underway {
             changing: Arc::default(),
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
+            zips: Mutex::default(),
         }
     }
 
@@ -58,6 +64,20 @@ impl Underway {
             "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
         );
         Err(Refusal::new(Kind::ResourceConflict, message))
+    }
+
+    /// Digest and size of the zip of a bundle, if one was made.
+    pub(super) fn zip(&self, bundle: &Digest) -> Option<(Digest, u64)> {
+        locked(&self.zips).get(bundle).copied()
+    }
+
+    /// Remembers digest and size of the zip of a bundle.
+    pub(super) fn keep(&self, bundle: Digest, made: (Digest, u64)) {
+        let mut zips = locked(&self.zips);
+        if zips.len() >= ZIPS_MAX {
+            zips.clear();
+        }
+        zips.insert(bundle, made);
     }
 
     /// The signature of a link, in hex.

@@ -76,17 +76,21 @@ async fn recode(
     let mut draft = Draft::of(app, &shown).await?;
     draft.recode(taken.bundle, taken.code, taken.size);
     if recoding.dry_run {
-        draft.settle(app).await?;
+        let settled = draft.settle(app).await;
         drop(changing);
+        code::forget(app, &taken.code).await?;
+        settled?;
         let mut answer = shown.configuration(&newest(&shown)?)?;
         answer["CodeSha256"] = sha256(&taken.code).into();
         answer["CodeSize"] = taken.size.into();
         return Ok(answer);
     }
-    let made = draft.become_latest(app, id).await?;
+    let made = draft.become_latest(app, id).await;
     drop(changing);
+    // What did not become a state is not kept.
+    code::forget(app, &taken.code).await?;
+    let made = made?;
     let shown = Shown::load(app, region, id).await?;
-    code::forget(app, &before.code).await?;
     if recoding.publish
         && let Made::Done = made
     {

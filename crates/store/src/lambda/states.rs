@@ -6,10 +6,15 @@ use model::{Digest, FunctionId, Name, Timestamp, VersionNumber};
 use sqlx::{Row, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteRow};
 
 use super::{LambdaAlias, LambdaState, UsedLayer};
-use crate::{Store, StoreError, fault::Trip, functions::parsed, versions::number_of};
+use crate::{
+    Store, StoreError,
+    fault::Trip,
+    functions::{key_of, parsed},
+    versions::number_of,
+};
 
 impl Store {
-    /// Makes this the function's `$LATEST`; whatever failed before is forgotten.
+    /// Notes what its version is to this API; whatever failed before is forgotten.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`].
@@ -20,7 +25,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.note(id, move |conn, key| {
             Box::pin(async move {
-                put(conn, key, 0, &state).await?;
+                put(conn, key, -i64::from(state.version.0), &state).await?;
                 let sql = "UPDATE lambda_functions SET failed_code = NULL, failed_reason = NULL \
                      WHERE function = ?";
                 query(sql).bind(key).execute(conn).await?;
@@ -30,7 +35,8 @@ impl Store {
         .await
     }
 
-    /// Gives a state the next number; the last number again, with its state, if nothing has changed since.
+    /// Gives a state the next number. One that has a number gets that again, with what stands there; so does one in
+    /// which nothing has changed since the last number.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`].
@@ -41,17 +47,22 @@ impl Store {
     ) -> Result<(u32, LambdaState), StoreError> {
         self.note(id, move |conn, key| {
             Box::pin(async move {
-                let published = of(conn, key).await?;
-                if let Some((number, last)) = published.into_iter().next_back()
-                    && number > 0
-                    && last.content == state.content
-                {
-                    return Ok((number, last));
+                let published = of(conn, key).await?.published;
+                let last = published.keys().next_back().copied();
+                let is_it = |number: u32, there: &LambdaState| {
+                    // What was made of the same once more is a state of its own.
+                    let is_same = there.modified_at == state.modified_at;
+                    there.content == state.content && (is_same || Some(number) == last)
+                };
+                let mut newest_first = published.into_iter().rev();
+                let found = newest_first.find(|(number, there)| is_it(*number, there));
+                if let Some(found) = found {
+                    return Ok(found);
                 }
                 let sql = "UPDATE lambda_functions SET last_number = last_number + 1 \
                      WHERE function = ? RETURNING last_number";
                 let number: u32 = query_scalar(sql).bind(key).fetch_one(&mut *conn).await?;
-                put(conn, key, number, &state).await?;
+                put(conn, key, i64::from(number), &state).await?;
                 Ok((number, state))
             })
         })
@@ -67,6 +78,24 @@ impl Store {
                     let sql = "SELECT EXISTS (SELECT 1 FROM lambda_states WHERE code = ?1) \
                          OR EXISTS (SELECT 1 FROM lambda_layers WHERE code = ?1)";
                     Ok(query_scalar(sql).bind(code).fetch_one(conn).await?)
+                })
+            })
+            .await
+    }
+
+    /// The zips that states of a function were made of.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`].
+    pub async fn codes(&self, id: &FunctionId) -> Result<Vec<Digest>, StoreError> {
+        let (attempt, id) = (format!("list the code of {id} in"), id.clone());
+        self.meta()
+            .read(attempt, move |conn| {
+                Box::pin(async move {
+                    let key = key_of(conn, &id).await?;
+                    let sql = "SELECT DISTINCT code FROM lambda_states WHERE function = ?";
+                    let codes: Vec<String> = query_scalar(sql).bind(key).fetch_all(conn).await?;
+                    codes.iter().map(|code| parsed(code, "a digest")).collect()
                 })
             })
             .await
@@ -92,7 +121,7 @@ impl Store {
 async fn put(
     conn: &mut SqliteConnection,
     key: i64,
-    number: u32,
+    number: i64,
     state: &LambdaState,
 ) -> Result<(), Trip> {
     let layers = serde_json::to_string(&state.layers)
@@ -119,17 +148,32 @@ async fn put(
     Ok(())
 }
 
-/// Every state of a function by its number; 0 is `$LATEST`.
-pub(super) async fn of(
-    conn: &mut SqliteConnection,
-    key: i64,
-) -> Result<BTreeMap<u32, LambdaState>, Trip> {
+/// The states of a function.
+#[derive(Default)]
+pub(super) struct States {
+    pub published: BTreeMap<u32, LambdaState>,
+    pub made: BTreeMap<VersionNumber, LambdaState>,
+}
+
+/// What is published, and what was made: not all of it, for it grows with every change.
+pub(super) async fn of(conn: &mut SqliteConnection, key: i64) -> Result<States, Trip> {
     let sql = "SELECT number, version, content, runtime, handler, role, description, code, \
-         code_size, storage, layers, revision, modified_at FROM lambda_states WHERE function = ?";
+         code_size, storage, layers, revision, modified_at FROM lambda_states WHERE function = ?1 \
+         AND (number > 0 \
+         OR version IN (SELECT version FROM aliases WHERE function = ?1) \
+         OR version IN (SELECT second FROM aliases WHERE function = ?1) \
+         OR number = (SELECT number FROM lambda_states WHERE function = ?1 AND number < 0 \
+         ORDER BY modified_at DESC, number LIMIT 1))";
     let rows = query(sql).bind(key).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, state_of(row)?)))
-        .collect()
+    let mut states = States::default();
+    for row in &rows {
+        let (number, state) = (row.try_get::<i64, _>(0)?, state_of(row)?);
+        match u32::try_from(number) {
+            Ok(number) => drop(states.published.insert(number, state)),
+            Err(_) => drop(states.made.insert(state.version, state)),
+        }
+    }
+    Ok(states)
 }
 
 fn state_of(row: &SqliteRow) -> Result<LambdaState, Trip> {

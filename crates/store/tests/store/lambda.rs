@@ -62,11 +62,43 @@ async fn a_number_is_given_once_and_repeats_for_the_same_content() {
     let numbers: Vec<_> = found.published.keys().copied().collect();
     assert_eq!(numbers, [1, 3]);
     assert_eq!(found.published[&1], state(1, "a"));
-    assert_eq!(found.latest, None);
+    assert!(found.made.is_empty());
     let served = BTreeMap::from([(1, V(1)), (3, V(2))]);
     assert_eq!(found.current.published, served);
     assert!(found.current.pointed.contains_key(&V(1)));
     assert!(!found.current.is_named(V(1)) && found.current.is_named(V(2)));
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_state_stays_with_its_version_and_with_its_number() {
+    let world = World::new();
+    let store = world.open().await;
+    let hello = function("shop/hello");
+    with_versions(&store, &hello, 3).await;
+    let at = |time, mut state: LambdaState| {
+        state.modified_at = Timestamp(time);
+        state
+    };
+    let (first, second) = (at(1, state(1, "a")), at(2, state(2, "b")));
+    let third = at(3, state(3, "c"));
+    for (number, state) in [(1, &first), (2, &second)] {
+        let set = store.set_lambda_state(&hello, state.clone()).await;
+        set.unwrap();
+        let published = store.publish(&hello, state.clone()).await.unwrap();
+        assert_eq!(published.0, number);
+    }
+    let set = store.set_lambda_state(&hello, third.clone()).await;
+    set.unwrap();
+    let back = store.point_alias(&hello, &Alias::current(), V(1)).await;
+    back.unwrap();
+    let found = store.lambda(&hello).await.unwrap();
+    assert_eq!(found.made[&V(1)], first);
+    assert_eq!(found.made[&V(3)], third, "the last one made");
+    assert_eq!(store.publish(&hello, first.clone()).await.unwrap().0, 1);
+    // The same content made once more is no state that was there.
+    let again = at(4, first);
+    assert_eq!(store.publish(&hello, again).await.unwrap().0, 3);
     store.close().await.unwrap();
 }
 
@@ -157,16 +189,15 @@ async fn nothing_of_a_function_outlives_it_but_its_layers() {
 
     let store = world.open().await;
     let found = store.lambda(&hello).await.unwrap();
-    assert_eq!(found.latest, Some(state(1, "a")));
+    assert_eq!(found.made, BTreeMap::from([(V(1), state(1, "a"))]));
+    assert_eq!(store.codes(&hello).await.unwrap(), [Digest::of(b"zip")]);
     assert_eq!((found.url, found.reserved), (Some(url), Some(4)));
     assert_eq!(found.tags["team"], "a");
     store.delete_function(&hello).await.unwrap();
     with_versions(&store, &hello, 1).await;
     let found = store.lambda(&hello).await.unwrap();
-    assert_eq!(
-        (found.latest, found.url, found.reserved),
-        (None, None, None)
-    );
+    assert_eq!((found.url, found.reserved), (None, None));
+    assert!(found.made.is_empty());
     assert!(found.tags.is_empty() && found.published.is_empty());
     let layers = store.layers(Some("tools")).await.unwrap();
     let numbers: Vec<_> = layers.iter().map(|version| version.number).collect();

@@ -96,6 +96,10 @@ fn a_bomb_is_stopped_by_what_it_says_and_by_what_it_holds() {
     let names: Vec<String> = (0..7).map(|number| format!("f{number}")).collect();
     let many: Vec<_> = names.iter().map(|name| (&**name, "", 0o644)).collect();
     assert!(refused(&zip_of(&many[..4]), &limits).contains("bundle_files"));
+    // Those that are too many are counted before the first of them is written.
+    let dest = tempfile::tempdir().unwrap();
+    unpack_zip(Cursor::new(zip_of(&many[..4])), dest.path(), &limits).unwrap_err();
+    assert_eq!(fs::read_dir(dest.path()).unwrap().count(), 0);
     // Refused by the record at its end alone.
     let said = refused(&zip_of(&many), &limits);
     assert!(said.contains("bundle_files"), "{said}");
