@@ -10,6 +10,7 @@ mod logs;
 mod measure;
 pub(crate) mod paths;
 mod register;
+mod room;
 
 use axum::{
     Json,
@@ -23,6 +24,7 @@ use crate::{api::ApiError, app::App, errors};
 
 pub(crate) use connection::serve;
 pub(crate) use paths::{deploy, is_logs, logs, register};
+pub(crate) use room::Room;
 
 /// A failure as this profile says it: on HTTP, and in a frame of status 1.
 #[derive(Serialize)]
