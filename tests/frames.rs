@@ -4,9 +4,10 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -21,9 +22,34 @@ pub const REGISTER: u8 = 4;
 pub const DEPLOY: u8 = 5;
 
 /// A stream of either kind.
-trait Stream: Read + Write {}
+trait Stream: Read + Write {
+    /// Says that no more will be sent.
+    fn end_ours(&self);
+    /// A read waits so long.
+    fn set_patience(&self, patience: Duration);
+}
 
-impl<S: Read + Write> Stream for S {}
+impl Stream for UnixStream {
+    fn end_ours(&self) {
+        self.shutdown(Shutdown::Write).expect("it is open");
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        self.set_read_timeout(Some(patience))
+            .expect("a positive time");
+    }
+}
+
+impl Stream for TcpStream {
+    fn end_ours(&self) {
+        self.shutdown(Shutdown::Write).expect("it is open");
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        self.set_read_timeout(Some(patience))
+            .expect("a positive time");
+    }
+}
 
 /// One connection.
 pub struct Frames {
@@ -73,18 +99,14 @@ impl House {
     /// A connection to its socket.
     pub fn frames(&self) -> Frames {
         let stream = UnixStream::connect(self.socket()).expect("the socket is there");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a positive time");
+        stream.set_patience(PATIENCE);
         Frames::over(stream)
     }
 
     /// A connection to where it speaks frames over TCP.
     pub fn frames_over_tcp(&self) -> Frames {
         let stream = TcpStream::connect(self.frames_address()).expect("frames are spoken there");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a positive time");
+        stream.set_patience(PATIENCE);
         Frames::over(stream)
     }
 
@@ -117,7 +139,7 @@ impl House {
 }
 
 impl Frames {
-    fn over(stream: impl Read + Write + 'static) -> Frames {
+    fn over(stream: impl Stream + 'static) -> Frames {
         Frames {
             stream: Box::new(stream),
             seen: Vec::new(),
@@ -130,6 +152,11 @@ impl Frames {
     pub fn push(&mut self, bytes: &[u8]) {
         // A server that has heard enough closes; its last words say why.
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Says that no more requests will come.
+    pub fn end_ours(&mut self) {
+        self.stream.end_ours();
     }
 
     /// Sends a request, and returns its id.
@@ -180,6 +207,14 @@ impl Frames {
             }
             assert!(self.more(), "the connection ended: {:?}", self.seen);
         }
+    }
+
+    /// Whether nothing comes for a while.
+    pub fn is_silent(&mut self) -> bool {
+        self.stream.set_patience(Duration::from_millis(300));
+        let read = self.stream.read(&mut [0; 1]);
+        self.stream.set_patience(PATIENCE);
+        read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Reads until the server closes, and returns the answers that came first.

@@ -1,6 +1,11 @@
 //! Frames that go wrong, and clients that do: each costs its own request or its own connection, and nothing else.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -21,7 +26,7 @@ fn a_frame_that_announces_too_much_ends_its_connection_with_words_and_no_other()
         .flag("127.0.0.1:0")
         .start();
     let mut neighbour = house.framed("f", OK);
-    for announced in [u32::MAX, (16 << 20) + 1, 3] {
+    for announced in [u32::MAX, (16 << 20) + 1] {
         let mut frames = house.frames_over_tcp();
         frames.push(&announced.to_le_bytes());
         let last = frames.end();
@@ -81,6 +86,8 @@ fn a_request_that_cannot_be_read_is_refused_and_the_connection_goes_on() {
             "ruby",
         ),
         (110, frame(110, INVOKE, b"{}"), "function_id"),
+        (0, b"\x05\0\0\0abcde".to_vec(), "no room for its head"),
+        (0, b"\0\0\0\0".to_vec(), "no room for its head"),
     ] {
         frames.push(&bytes);
         frames.answer(id).refused("BadRequest", words);
@@ -116,6 +123,147 @@ fn half_a_frame_is_given_up_after_a_while_and_an_idle_connection_is_not() {
         "{last:?}"
     );
     assert_eq!(idle.invoke("f", "/", "").body(), "ok");
+}
+
+#[test]
+fn before_its_first_word_a_connection_may_wait() {
+    let limits = ["--limit", "header_read=1s", "--limit", "body_idle=1s"];
+    let house = limits
+        .iter()
+        .fold(House::serve(), |house, it| house.flag(*it));
+    let house = house.flag("--frames-listen").flag("127.0.0.1:0").start();
+    let (mut unix, mut tcp) = (house.frames(), house.frames_over_tcp());
+    // A head that comes to nothing tells that the limit has passed, for those who began before.
+    let mut half = TcpStream::connect(&house.address).expect("it listens");
+    half.write_all(b"GET").expect("it is open");
+    let mut end = Vec::new();
+    half.read_to_end(&mut end).expect("it is closed");
+    house.framed("f", OK);
+    assert_eq!(unix.invoke("f", "/", "").body(), "ok");
+    assert_eq!(tcp.invoke("f", "/", "").body(), "ok");
+}
+
+#[test]
+fn hundreds_of_connections_to_the_socket_are_served() {
+    let house = House::serve().start();
+    drop(house.framed("f", OK));
+    let mut all: Vec<_> = (0..300).map(|_| house.frames()).collect();
+    for frames in &mut all {
+        assert_eq!(frames.invoke("f", "/", "").body(), "ok");
+    }
+}
+
+#[test]
+fn who_sends_no_more_still_gets_his_answers() {
+    let house = House::serve()
+        .flag("--frames-listen")
+        .flag("127.0.0.1:0")
+        .flag("--limit")
+        .flag("frames_in_flight=2")
+        .start();
+    let gate = Gate::at(house.home());
+    drop(house.framed("f", &gate.handler("done")));
+    let path = house.code("g.js", OK);
+    for (at, mut frames) in [house.frames(), house.frames_over_tcp()]
+        .into_iter()
+        .enumerate()
+    {
+        let wait = json!({"function_id": "f", "path": "/wait"});
+        let ids: Vec<u64> = (0..3).map(|_| frames.send(INVOKE, &wait)).collect();
+        let register = frames.send(REGISTER, &json!({"name": "g"}));
+        frames.end_ours();
+        gate.sees("began", 2 + 3 * at);
+        gate.open();
+        for id in ids {
+            assert_eq!(frames.answer(id).body(), "done");
+        }
+        frames.answer(register).ok();
+        assert!(frames.end().is_empty());
+        let mut deploys = house.frames();
+        let label = format!("v{at}");
+        let deploy = deploys.send(
+            DEPLOY,
+            &json!({"function_id": "g", "version": label, "bundle_path": path}),
+        );
+        deploys.end_ours();
+        assert_eq!(deploys.answer(deploy).ok()["status"], "DEPLOYED");
+    }
+}
+
+#[test]
+fn who_sends_no_more_and_then_leaves_takes_his_invocations_along() {
+    let house = House::serve().start();
+    let gate = Gate::at(house.home());
+    let mut frames = house.framed("f", &gate.handler("done"));
+    frames.send(INVOKE, &json!({"function_id": "f", "path": "/wait"}));
+    gate.sees("began", 1);
+    frames.end_ours();
+    drop(frames);
+    gate.sees("left", 1);
+}
+
+#[test]
+fn large_frames_of_all_connections_share_their_room() {
+    let house = House::serve()
+        .flag("--frames-listen")
+        .flag("127.0.0.1:0")
+        .flag("--limit")
+        .flag("frames_memory=32MB")
+        .start();
+    let mut neighbour = house.framed(
+        "f",
+        "export default async (r) => new Response(String((await r.text()).length));",
+    );
+    // Each announces 16 MiB and sends all but the last byte; the kernel holds what is not read.
+    let mut halves = Vec::new();
+    let announced: u32 = 16 << 20;
+    let rest = vec![b'x'; (16 << 20) - 1];
+    for _ in 0..2 {
+        let mut half = house.frames_over_tcp();
+        half.push(&announced.to_le_bytes());
+        half.push(&rest);
+        halves.push(half);
+    }
+    let mut waits = house.frames_over_tcp();
+    let large = frame(
+        7,
+        INVOKE,
+        json!({"function_id": "f", "body": "AAAA".repeat(50_000)})
+            .to_string()
+            .as_bytes(),
+    );
+    waits.push(&large);
+    // Small ones need no room.
+    assert_eq!(neighbour.invoke("f", "/", "abc").body(), "3");
+    assert!(waits.is_silent(), "there is room for a third");
+    halves.remove(0).push(b"x");
+    assert_eq!(waits.answer(7).body(), "150000");
+}
+
+#[test]
+fn answers_that_nobody_reads_hold_no_worker() {
+    let house = House::serve()
+        .flag("--limit")
+        .flag("frames_memory=32MB")
+        .start();
+    let code =
+        "export default (r) => new Response('x'.repeat(r.url.endsWith('/small') ? 1 : 4 << 20));";
+    let mut deaf = house.framed("big", code);
+    for _ in 0..60 {
+        deaf.send(INVOKE, &json!({"function_id": "big"}));
+    }
+    let started = Instant::now();
+    let mut neighbour = house.frames();
+    for _ in 0..3 {
+        assert_eq!(neighbour.invoke("big", "/small", "").body(), "x");
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(house.memory_mib() < 400, "{} MiB", house.memory_mib());
+    assert!(deaf.end().len() < 60);
 }
 
 #[test]

@@ -101,6 +101,34 @@ fn the_same_is_done_over_http() {
 }
 
 #[test]
+fn code_that_does_not_load_is_not_deployed_and_takes_no_label() {
+    let house = House::serve().start();
+    let mut frames = house.frames();
+    let throws = "throw new Error('too early'); export default () => new Response();";
+    let (bad, good) = (
+        house.code("bad.js", throws),
+        house.code("good.js", &answering("good")),
+    );
+    for runtime in ["bun", "node"] {
+        let asked = json!({"name": runtime, "runtime": runtime});
+        frames.ask(REGISTER, &asked).ok();
+        frames
+            .deploy(runtime, "v1", &bad)
+            .refused("InitError", "too early");
+        frames
+            .invoke(runtime, "/", "")
+            .refused("NotDeployed", runtime);
+        frames.deploy(runtime, "v1", &good).ok();
+        let wanted = json!({"function_id": runtime, "version": "v2", "bundle_path": bad});
+        let refused = house.post("/v1/functions/deploy", wanted.to_string());
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains("too early"), "{}", refused.text());
+        assert_eq!(said(&house, runtime), "good");
+        frames.deploy(runtime, "v2", &good).ok();
+    }
+}
+
+#[test]
 fn its_log_lines_are_found_by_time_and_number() {
     let house = House::serve().start();
     let mut frames = house.framed(
@@ -181,6 +209,10 @@ fn logs_of_a_function_that_was_not_registered_are_a_path_of_its_own() {
 fn figures_tell_outcomes_cold_starts_latencies_and_workers() {
     let house = House::serve().start();
     let mut frames = house.framed("f", "export default async (r) => { if (r.url.endsWith('/throw')) throw new TypeError('boom'); return new Response('ok'); }");
+    // The deployment started a worker; without it the first call is a cold start.
+    stands(&house, &mut frames, "WARM");
+    house.bun_workers().iter().for_each(|worker| worker.kill());
+    stands(&house, &mut frames, "DEPLOYED");
     for _ in 0..9 {
         frames.invoke("f", "/", "").body();
     }
@@ -234,7 +266,7 @@ fn a_function_goes_through_the_states_of_its_life() {
     let gate = Gate::at(house.home());
     let code = house.code("f.js", &gate.handler("done"));
     frames.deploy("f", "v1", &code).ok();
-    stands(&house, &mut frames, "DEPLOYED");
+    stands(&house, &mut frames, "WARM");
     let waiting = frames.send(INVOKE, &json!({"function_id": "f", "path": "/wait"}));
     stands(&house, &mut frames, "BUSY");
     gate.open();
@@ -395,6 +427,12 @@ fn a_request_in_a_frame_is_a_whole_request() {
     let bare =
         json!({"function_id": "f", "method": "", "headers": null, "query": null, "body": null});
     assert_eq!(frames.ask(INVOKE, &bare).body(), "GET http://localhost/ ");
+    let hosted = |host: &str| json!({"function_id": "f", "headers": {"host": host}});
+    let unsaid = frames.ask(INVOKE, &hosted(""));
+    assert_eq!(unsaid.body(), "GET http://localhost/ ");
+    frames
+        .ask(INVOKE, &hosted("a b"))
+        .refused("BadRequest", "no host");
 }
 
 #[test]

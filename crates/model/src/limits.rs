@@ -51,6 +51,8 @@ pub struct Limits {
     pub connections: u32,
     /// Requests of one connection that speaks frames which are worked on at once; the next is read when one is answered.
     pub frames_in_flight: u32,
+    /// Large frames of all connections that come or are worked on, and as much again of answers that nobody has read yet.
+    pub frames_memory: ByteSize,
     /// A worker this old takes no more, and another takes its place.
     pub worker_age: TimeSpan,
     /// … and so does one that has run this many invocations, …
@@ -109,6 +111,7 @@ impl Default for Limits {
             stream_idle: TimeSpan::seconds(300),
             connections: 10_000,
             frames_in_flight: 64,
+            frames_memory: ByteSize::mebibytes(256),
             worker_age: TimeSpan::seconds(86_400),
             worker_invocations: 10_000_000,
             worker_memory: 80,

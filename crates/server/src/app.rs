@@ -10,6 +10,7 @@ use workers::Workers;
 use crate::{
     auth::Access,
     builds::Builds,
+    bunbase::Room,
     deploys::{Deploys, store_failure},
     door::Lines,
     health::Health,
@@ -56,6 +57,8 @@ pub(crate) struct App {
     pub journal: Arc<Journal>,
     /// Client connections.
     pub lines: Arc<Lines>,
+    /// What frames of all connections may hold.
+    pub frames: Arc<Room>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Alive, ready, draining.

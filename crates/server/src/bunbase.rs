@@ -10,6 +10,7 @@ mod logs;
 mod measure;
 pub(crate) mod paths;
 mod register;
+mod room;
 
 use axum::{
     Json,
@@ -23,6 +24,8 @@ use crate::{api::ApiError, app::App, errors};
 
 pub(crate) use connection::serve;
 pub(crate) use paths::{deploy, is_logs, logs, register};
+pub(crate) use register::runtime;
+pub(crate) use room::Room;
 
 /// A failure as this profile says it: on HTTP, and in a frame of status 1.
 #[derive(Serialize)]
@@ -66,6 +69,19 @@ impl IntoResponse for Refused {
         let head = errors::response(&self.0, None);
         let (status, mut headers): (StatusCode, _) = (head.status(), head.headers().clone());
         headers.remove(http::header::CONTENT_LENGTH);
+        // Code that does not load is its author's, not a function's that was called.
+        let is_code = matches!(
+            self.0.error_type,
+            ErrorType::InitError
+                | ErrorType::HandlerError
+                | ErrorType::WorkerCrashed
+                | ErrorType::FunctionTimeout
+                | ErrorType::OutOfMemory
+        );
+        let status = match is_code {
+            true => StatusCode::BAD_REQUEST,
+            false => status,
+        };
         (status, headers, Json(Refusal::of(&self.0))).into_response()
     }
 }

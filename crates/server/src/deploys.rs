@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use workers::{Version, Workers};
 
 pub(crate) use self::changes::{Deleted, EnvChange, Leaving};
-use self::serve::Pools;
+use self::serve::{Pools, Start};
 use crate::{
     bundles::{Bundles, chain},
     layers::Layers,
@@ -201,6 +201,22 @@ impl Deploys {
 
     /// Makes a version, or finds the one that is the same. It takes no calls before it is activated.
     pub(crate) async fn create(&self, id: &FunctionId, wanted: Wanted) -> Result<Created, Failure> {
+        let created = self.create_unseen(id, wanted).await?;
+        let _changing = self.changing.lock().await;
+        let is_there = self.store.function(id).await;
+        let is_there = is_there.map_err(|error| store_failure(&error))?.is_some();
+        if is_there && self.registry.table().state(id).is_none() {
+            self.registry.change([(id.clone(), State::NotDeployed)]);
+        }
+        Ok(created)
+    }
+
+    /// The same, but a function that comes into being with it is not there for callers until something of it is current.
+    pub(crate) async fn create_unseen(
+        &self,
+        id: &FunctionId,
+        wanted: Wanted,
+    ) -> Result<Created, Failure> {
         let settings = self.settings(&wanted.settings, &Over::default())?;
         self.check_runtime(settings.runtime)?;
         let digest = wanted.digest();
@@ -311,10 +327,6 @@ impl Deploys {
             );
             return Err(Failure::new(ErrorType::Internal, message));
         }
-        if self.registry.table().state(&version.function).is_none() {
-            self.registry
-                .change([(version.function, State::NotDeployed)]);
-        }
         Ok(())
     }
 
@@ -353,6 +365,27 @@ impl Deploys {
         alias: &Alias,
         wanted: &[(VersionRef, Option<u32>)],
     ) -> Result<Activated, Failure> {
+        self.activate_with(id, alias, wanted, Start::IfCalled).await
+    }
+
+    /// Points `current` at a version whose worker has started: one that does not load is refused, and nothing changes.
+    pub(crate) async fn activate_loaded(
+        &self,
+        id: &FunctionId,
+        version: VersionNumber,
+    ) -> Result<Activated, Failure> {
+        let wanted = [(VersionRef::Number(version), None)];
+        self.activate_with(id, &Alias::current(), &wanted, Start::First)
+            .await
+    }
+
+    async fn activate_with(
+        &self,
+        id: &FunctionId,
+        alias: &Alias,
+        wanted: &[(VersionRef, Option<u32>)],
+        start: Start,
+    ) -> Result<Activated, Failure> {
         let _changing = self.changing.lock().await;
         let mut parts = Vec::with_capacity(wanted.len());
         for (version, weight) in wanted {
@@ -362,7 +395,7 @@ impl Deploys {
             Failure::new(ErrorType::BadRequest, error.to_string())
                 .hint("name one version, or two like `v1=90 v2=10`")
         })?;
-        self.point(id, alias, target).await
+        self.point(id, alias, target, start).await
     }
 
     /// Points `current` at this version, or to where it pointed before, weights and all.
@@ -385,7 +418,8 @@ impl Deploys {
                         .hint("`bungee versions` shows them all")
                 })?,
         };
-        self.point(id, &Alias::current(), target).await
+        self.point(id, &Alias::current(), target, Start::IfCalled)
+            .await
     }
 
     async fn find(&self, id: &FunctionId, wanted: &VersionRef) -> Result<store::Version, Failure> {
@@ -409,9 +443,10 @@ impl Deploys {
         id: &FunctionId,
         alias: &Alias,
         target: AliasTarget,
+        start: Start,
     ) -> Result<Activated, Failure> {
         let mut fresh = Pools::new();
-        let pointed = self.point_with(id, alias, target, &mut fresh).await;
+        let pointed = self.point_with(id, alias, target, start, &mut fresh).await;
         if pointed.is_err() {
             fresh.into_values().for_each(|made| self.close(made));
         }
@@ -424,6 +459,7 @@ impl Deploys {
         id: &FunctionId,
         alias: &Alias,
         target: AliasTarget,
+        start: Start,
         fresh: &mut Pools,
     ) -> Result<Activated, Failure> {
         let fail = |error: StoreError| store_failure(&error);
@@ -434,7 +470,7 @@ impl Deploys {
             if *alias == Alias::current() && part.version == target.first() {
                 self.registry.table().check_paths(id, &settings.routes)?;
             }
-            if let Some(deployed) = self.warmed(id, part.version, settings).await? {
+            if let Some(deployed) = self.warmed(id, part.version, settings, start).await? {
                 fresh.insert(part.version, deployed);
             }
         }

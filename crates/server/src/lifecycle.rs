@@ -110,6 +110,7 @@ pub async fn start(options: Options) -> Result<Server, StartError> {
         logs: logs.clone(),
         journal: Arc::new(Journal::new(clock, store.records())),
         lines: Arc::new(Lines::new(&limits)),
+        frames: Arc::new(bunbase::Room::new(&limits)),
         limits,
         home_project: options.home_project,
         data_dir,

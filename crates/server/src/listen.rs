@@ -40,9 +40,6 @@ const PORTS_TRIED: u16 = 100;
 /// After an accept that failed, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections on the Unix socket at once, beside those on TCP: its owner gets in even when TCP is full.
-const SOCKET_CONNECTIONS: usize = 256;
-
 /// Whether other machines reach an address.
 pub(crate) fn is_wide(addr: &SocketAddr) -> bool {
     !addr.ip().to_canonical().is_loopback()
@@ -229,7 +226,8 @@ where
         }
     }
 
-    /// Takes connections on the Unix socket until the entrance closes; `frames` serves those that speak frames.
+    /// Takes connections on the Unix socket until the entrance closes; `frames` serves those that speak frames. They have
+    /// places of their own: its owner gets in even when TCP is full.
     pub(crate) async fn take_unix<W>(
         self,
         listener: UnixListener,
@@ -237,7 +235,7 @@ where
     ) where
         W: Future<Output = ()> + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(SOCKET_CONNECTIONS));
+        let places = places(&self.limits);
         while let Some((stream, place)) = self
             .next(&places, |context| listener.poll_accept(context))
             .await
@@ -286,7 +284,8 @@ where
     /// is known. Before its first byte it may wait: a client may connect long before it has something to ask.
     async fn first_word(&self, stream: &UnixStream) -> Option<Spoken> {
         let looked = async {
-            stream.readable().await?;
+            // Woken is not yet spoken to: only a byte that is there tells.
+            peek(stream, &mut [0; 1]).await?;
             timeout(self.limits.header_read.duration(), first_word(stream)).await?
         };
         self.closing.run_until_cancelled(looked).await?.ok()
@@ -359,21 +358,25 @@ const FRAME_FOURTH_MAX: u8 = 1;
 /// Looks at the first four bytes, which stay where they are.
 async fn first_word(stream: &UnixStream) -> io::Result<Spoken> {
     let mut word = [0; 4];
-    stream
-        .async_io(Interest::READABLE, || {
-            let (count, _) = rustix::net::recv(stream, &mut word, RecvFlags::PEEK)?;
-            match count {
-                0 => Err(io::ErrorKind::UnexpectedEof.into()),
-                4 => Ok(()),
-                // The next bytes will wake us.
-                _ => Err(io::ErrorKind::WouldBlock.into()),
-            }
-        })
-        .await?;
+    peek(stream, &mut word).await?;
     Ok(match word[3] <= FRAME_FOURTH_MAX {
         true => Spoken::Frames,
         false => Spoken::Http,
     })
+}
+
+/// Waits until there are enough bytes to fill the buffer; they stay where they are.
+async fn peek(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<()> {
+    let look = || {
+        let (count, _) = rustix::net::recv(stream, &mut *buffer, RecvFlags::PEEK)?;
+        match count {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count if count == buffer.len() => Ok(()),
+            // The next bytes will wake us.
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    };
+    stream.async_io(Interest::READABLE, look).await
 }
 
 /// Who is at the other end of the Unix socket.

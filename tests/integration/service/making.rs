@@ -180,6 +180,149 @@ fn what_makes_no_function_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn code_that_does_not_load_never_takes_over() {
+    let house = House::serve().start();
+    for (runtime, good, broken, cause) in [
+        (
+            "bun",
+            "export const handler = () => 'good'",
+            "throw new Error('too early'); export const handler = () => 1",
+            "too early",
+        ),
+        (
+            "node",
+            "export const handler = () => 'good'",
+            "throw new Error('too early'); export const handler = () => 1",
+            "too early",
+        ),
+        (
+            "python",
+            "def handler(event, context):\n    return 'good'",
+            "import nowhere_at_all\ndef handler(event, context):\n    return 1",
+            "nowhere_at_all",
+        ),
+        ("provided", "", "#!/bin/sh\nexit 3\n", "3"),
+    ] {
+        let words =
+            |code: &str| json!({"function_name": runtime, "runtime": runtime, "code": code});
+        let made = ask(
+            &house,
+            "POST",
+            "/api/functions/projects/project-123",
+            &words(broken),
+        );
+        refuses(&made, 400, "Invalid function code", cause);
+        is(
+            &house.get(&path(runtime)),
+            404,
+            json!({"error": "Function not found"}),
+        );
+        if good.is_empty() {
+            continue;
+        }
+        create(&house, words(good));
+        let change = ask(&house, "PATCH", &path(runtime), &json!({"code": broken}));
+        refuses(&change, 400, "Invalid function code", cause);
+        let answer = invoke(&house, runtime, &json!({}));
+        assert_eq!(answer.json()["result"], "good", "{}", answer.text());
+    }
+    let code = "export const handler = () => 'good'";
+    create(
+        &house,
+        json!({"function_name": "cold", "runtime": "bun", "code": code}),
+    );
+    house.cli(&["disable", "project-123/cold"]).ok();
+    house.cli(&["enable", "project-123/cold"]).ok();
+    let broken = json!({"code": "throw new Error('too early'); export const handler = 1"});
+    let change = ask(&house, "PATCH", &path("cold"), &broken);
+    refuses(&change, 400, "Invalid function code", "still reach v1");
+    assert_eq!(invoke(&house, "cold", &json!({})).json()["result"], "good");
+}
+
+#[test]
+fn a_function_that_is_being_made_is_not_there_yet() {
+    let house = House::serve().start();
+    let [began, file] = ["began", "go"].map(|name| house.home().join(name));
+    let code = format!(
+        "import {{ existsSync, writeFileSync }} from 'node:fs';
+         writeFileSync({:?}, '');
+         while (!existsSync({:?})) await new Promise((resolve) => setTimeout(resolve, 5));
+         export const handler = () => 'good';",
+        began.display().to_string(),
+        file.display().to_string()
+    );
+    let words = json!({"function_name": "slow", "runtime": "bun", "code": code});
+    let post = house.ask("POST", "/api/functions/projects/project-123");
+    let mut wire = post.json(&words).header("connection", "close").open();
+    until("its code loads", || began.exists());
+    is(
+        &invoke(&house, "slow", &json!({})),
+        404,
+        json!({"error": "Function not found"}),
+    );
+    std::fs::write(file, "").expect("a file can be written");
+    assert_eq!(wire.answer().status, 201);
+    assert_eq!(invoke(&house, "slow", &json!({})).json()["result"], "good");
+}
+
+#[test]
+fn python_runs_whatever_its_path_is_called() {
+    let house = service(&[("turned", HELLO)]);
+    let code = "def handler(event, context):\n    return 'ours'";
+    for (name, file) in [
+        ("a", "api/hello"),
+        ("b", "api/my-func.v2.py"),
+        ("c", "api/json.py"),
+        ("d", "api/2.js"),
+    ] {
+        let made = create(
+            &house,
+            json!({"function_name": name, "file_path": file, "runtime": "python", "code": code}),
+        );
+        assert_eq!(made["file_path"], file);
+        assert_eq!(
+            invoke(&house, name, &json!({})).json()["result"],
+            "ours",
+            "{file}"
+        );
+    }
+    let turn = json!({"runtime": "python", "code": code});
+    let turned = ask(&house, "PATCH", &path("turned"), &turn);
+    assert_eq!(turned.status, 200, "{}", turned.text());
+    assert_eq!(
+        invoke(&house, "turned", &json!({})).json()["result"],
+        "ours"
+    );
+    let broken = ask(
+        &house,
+        "PATCH",
+        &path("b"),
+        &json!({"code": "def handler(:"}),
+    );
+    refuses(&broken, 400, "Invalid function code", "api/my-func.v2.py");
+}
+
+#[test]
+fn a_function_that_was_registered_elsewhere_shows_its_runtime() {
+    let house = House::serve().start();
+    let words = json!({"name": "bare", "runtime": "node"});
+    house.post("/v1/functions/register", words.to_string()).ok();
+    let shown = house.get("/api/functions/default/bare").json();
+    assert_eq!(
+        (
+            &shown["function"]["runtime"],
+            &shown["function"]["file_path"]
+        ),
+        (&json!("node"), &json!("api/bare.js"))
+    );
+    let code = json!({"code": "export const handler = () => process.release.name"});
+    let given = ask(&house, "PATCH", "/api/functions/default/bare", &code);
+    assert_eq!(given.status, 200, "{}", given.text());
+    let answer = ask(&house, "POST", "/api/v1/functions/default/bare", &json!({}));
+    assert_eq!(answer.json()["result"], "node");
+}
+
+#[test]
 fn two_that_make_one_function_at_once_get_one() {
     let house = House::serve().start();
     let words = json!({"function_name": "hello", "code": HELLO});

@@ -11,10 +11,9 @@ use std::{
 use build::{Project, Tools};
 use model::{
     ByteSize, Digest, ErrorType, Failure, FunctionId, Kind, Runtime, SettingsPatch, VersionNumber,
-    VersionRef,
 };
 use serde::{Deserialize, Serialize};
-use store::{Alias, Label, Registration};
+use store::{Label, Registration};
 
 use super::register::{handler, runtime};
 use crate::{
@@ -109,10 +108,7 @@ async fn make_current(app: &App, id: FunctionId, wanted: Wanted) -> Result<Deplo
         }
         None => make(app, &id, &how, &code).await?,
     };
-    let target = [(VersionRef::Number(version), None)];
-    app.deploys
-        .activate(&id, &Alias::current(), &target)
-        .await?;
+    app.deploys.activate_loaded(&id, version).await?;
     if label.is_none() {
         let source = code.digest;
         let given = Label { version, source };

@@ -52,17 +52,17 @@ pub(crate) fn next(came: &mut BytesMut) -> Next {
     let Some(length) = number(came, 0) else {
         return Next::More;
     };
-    let id = id(came).unwrap_or(0);
     if length > FRAME_MAX {
-        return Next::Broken(id, too_long(length));
+        return Next::Broken(id(came).unwrap_or(0), too_long(length));
     }
     let rest = length as usize;
-    if rest < HEAD {
-        let message = format!("a frame of {rest} bytes has no room for its head of {HEAD}");
-        return Next::Broken(id, Failure::new(ErrorType::BadRequest, message));
-    }
     if came.len() < LENGTH + rest {
         return Next::More;
+    }
+    if rest < HEAD {
+        came.advance(LENGTH + rest);
+        let message = format!("a frame of {rest} bytes has no room for its head of {HEAD}");
+        return Next::Odd(0, Failure::new(ErrorType::BadRequest, message));
     }
     let mut frame = came.split_to(LENGTH + rest).freeze();
     frame.advance(LENGTH);
@@ -79,6 +79,12 @@ pub(crate) fn next(came: &mut BytesMut) -> Next {
         command,
         payload: frame,
     })
+}
+
+/// Bytes of the frame that stands at the beginning, once its length has come.
+pub(crate) fn announced(came: &[u8]) -> Option<usize> {
+    let length = number(came, 0).filter(|length| *length <= FRAME_MAX)?;
+    Some(LENGTH + length as usize)
 }
 
 fn number(came: &[u8], at: usize) -> Option<u32> {
@@ -184,7 +190,6 @@ mod tests {
         };
         assert_eq!(broken(u32::MAX).1.error_type, ErrorType::PayloadTooLarge);
         assert_eq!(broken(FRAME_MAX + 1).0, 9);
-        assert_eq!(broken(12).1.error_type, ErrorType::BadRequest);
         let http = broken(u32::from_le_bytes(*b"GET "));
         assert!(http.1.hint.is_some());
         assert!(broken(u32::from_le_bytes(*b"POST")).1.hint.is_some());
@@ -193,6 +198,13 @@ mod tests {
         assert!(matches!(next(&mut odd), Next::Odd(3, _)));
         assert!(matches!(next(&mut odd), Next::Frame(Asked { id: 4, .. })));
         assert!(matches!(next(&mut odd), Next::More));
+        let mut short = BytesMut::from(&b"\x05\0\0\0abcd"[..]);
+        assert!(matches!(next(&mut short), Next::More));
+        short.extend_from_slice(b"e\0\0\0\0");
+        short.extend_from_slice(&bytes(13, 4, 1, 0, b""));
+        assert!(matches!(next(&mut short), Next::Odd(0, _)));
+        assert!(matches!(next(&mut short), Next::Odd(0, _)));
+        assert!(matches!(next(&mut short), Next::Frame(Asked { id: 4, .. })));
     }
 
     #[test]

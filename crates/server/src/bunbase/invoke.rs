@@ -96,6 +96,16 @@ pub(super) fn read(payload: &[u8]) -> Result<Call, Failure> {
     parts.method = method;
     parts.uri = uri(wanted.path.as_deref().unwrap_or(""), wanted.query.as_ref())?;
     for (name, value) in wanted.headers.into_iter().flatten() {
+        let names_host = name.eq_ignore_ascii_case("host");
+        if names_host && value.is_empty() {
+            continue;
+        }
+        if names_host && !is_host(&value) {
+            let shown: String = value.chars().take(80).collect();
+            return Err(refuse(format!(
+                "the header `host` is `{shown}`, which is no host"
+            )));
+        }
         let header = HeaderName::from_bytes(name.as_bytes());
         let (Ok(header), Ok(value)) = (header, HeaderValue::from_bytes(value.as_bytes())) else {
             let shown: String = name.chars().take(40).collect();
@@ -108,6 +118,12 @@ pub(super) fn read(payload: &[u8]) -> Result<Call, Failure> {
         parts,
         body,
     })
+}
+
+/// Whether a URL can be made of it, and it is nothing but the host and its port.
+fn is_host(text: &str) -> bool {
+    let is_more = text.contains(|letter: char| "/?#@\\".contains(letter) || letter <= ' ');
+    !is_more && url::Url::parse(&format!("http://{text}/")).is_ok()
 }
 
 /// Path and query of the request.
@@ -247,6 +263,16 @@ mod tests {
         let posted = call(r#"{"function_id":"a","body":"aGk="}"#);
         assert_eq!(posted.parts.method, Method::POST);
         assert_eq!(&posted.body[..], b"hi");
+        let hosts = |host: &str| {
+            let asked = call(&format!(
+                r#"{{"function_id":"a","headers":{{"Host":"{host}"}}}}"#
+            ));
+            asked.parts.headers.get("host").cloned()
+        };
+        assert_eq!(hosts(""), None);
+        for host in ["a.example:8080", "[::1]:80", "127.0.0.1"] {
+            assert_eq!(hosts(host).unwrap(), host);
+        }
     }
 
     #[test]
@@ -265,6 +291,9 @@ mod tests {
             r#"{"function_id":"a","body":"%"}"#,
             r#"{"function_id":"a","headers":{"a b":"c"}}"#,
             r#"{"function_id":"a","headers":{"a":"b\nc"}}"#,
+            r#"{"function_id":"a","headers":{"Host":"a b"}}"#,
+            r#"{"function_id":"a","headers":{"host":"a/b"}}"#,
+            r#"{"function_id":"a","headers":{"host":"a:99999"}}"#,
             r#"{"function_id":1}"#,
             r#"["function_id"]"#,
             "",

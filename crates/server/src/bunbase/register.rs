@@ -97,7 +97,7 @@ async fn status(app: &App, id: &FunctionId) -> Result<&'static str, Failure> {
 }
 
 /// What runs a function that is registered for this.
-pub(super) fn runtime(word: &str) -> Result<Runtime, Failure> {
+pub(crate) fn runtime(word: &str) -> Result<Runtime, Failure> {
     let known = RUNTIMES.iter().find(|(known, _)| *known == word);
     if let Some((_, runtime)) = known {
         return Ok(*runtime);

@@ -19,6 +19,15 @@ use crate::{
     tape::Recipe,
 };
 
+/// When a version that is about to be called starts a worker first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Where somebody runs this function now, or workers are kept warm.
+    IfCalled,
+    /// Always: who handed it in is to hear whether it loads.
+    First,
+}
+
 /// Pools by the version that they run.
 pub(super) type Pools = BTreeMap<VersionNumber, Arc<Deployed>>;
 
@@ -118,21 +127,26 @@ impl Deploys {
     }
 
     /// A pool for a version that is about to be called, with workers that are ready; `None` if it is served already, or
-    /// if nobody runs this function now and none is to be kept warm: then the first call may start one.
+    /// if it need not start first: then the first call may start one.
     /// A version that does not load is refused, so that calls stay where they are.
     pub(super) async fn warmed(
         &self,
         id: &FunctionId,
         number: VersionNumber,
         settings: Settings,
+        start: Start,
     ) -> Result<Option<Arc<Deployed>>, Failure> {
         let table = self.registry.table();
-        let Some(State::Deployed(serving)) = table.state(id) else {
-            return Ok(None);
+        let serving = match table.state(id) {
+            Some(State::Deployed(serving)) => Some(serving),
+            Some(State::NotDeployed | State::Disabled | State::Shut) | None => None,
         };
-        let counts = serving.counts();
-        let is_running = counts.warm + counts.busy + counts.idle > 0;
-        if serving.deployed().contains_key(&number) || !(is_running || settings.workers_min > 0) {
+        let is_called = serving.is_some_and(|serving| {
+            let counts = serving.counts();
+            counts.warm + counts.busy + counts.idle > 0 || settings.workers_min > 0
+        });
+        let is_served = serving.is_some_and(|serving| serving.deployed().contains_key(&number));
+        if is_served || !(is_called || start == Start::First) {
             return Ok(None);
         }
         let version = self.find(id, &VersionRef::Number(number)).await?;
@@ -141,8 +155,7 @@ impl Deploys {
         if let Err(failure) = deployed.invoker.warm(count).await {
             self.close(deployed);
             let current = serving
-                .current
-                .as_ref()
+                .and_then(|serving| serving.current.as_ref())
                 .map(|choice| choice.first.version.number);
             let stays = current.map_or_else(String::new, |number| {
                 format!("; calls still reach {number}")

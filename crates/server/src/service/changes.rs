@@ -16,7 +16,7 @@ use store::Origin;
 use super::{
     In, Named,
     codes::code_of,
-    functions::{self, One},
+    functions::{self, Known, One},
     refusal::Refusal,
     sources::{self, Source},
 };
@@ -221,7 +221,14 @@ async fn introduce(app: &App, id: &FunctionId, words: Words) -> Result<(), Refus
         runtime: word,
     };
     match words.code {
-        Some(code) => sources::deploy(app, id, Source { origin, code }).await?,
+        Some(code) => {
+            let deployed = sources::deploy(app, id, Source { origin, code }).await;
+            if deployed.is_err() && app.registry.table().state(id).is_none() {
+                // What was made of it goes again; most often nothing was.
+                let _gone = app.deploys.delete(id).await;
+            }
+            deployed?;
+        }
         None => {
             app.deploys.introduce(id).await?;
             keep(app, id, origin).await?;
@@ -236,9 +243,7 @@ async fn introduce(app: &App, id: &FunctionId, words: Words) -> Result<(), Refus
 /// Changes what was said, of a function that is there.
 async fn update(app: &App, id: &FunctionId, words: Words) -> Result<(), Refusal> {
     let current = functions::current(app, id).await?;
-    let origins = app.store.origins().await;
-    let origins = origins.map_err(|error| store_failure(&error))?;
-    let mut origin = functions::origin(&origins, &current);
+    let mut origin = Known::look(app).await?.origin(&current);
     let is_other = words.file_path.is_some() || words.runtime.is_some();
     if let Some(word) = words.runtime {
         sources::runtime_of(&word)?;

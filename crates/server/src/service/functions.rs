@@ -7,15 +7,17 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use model::{Digest, FunctionId, Name, Runtime, Timestamp};
+use model::{Digest, Failure, FunctionId, Name, Runtime, Timestamp};
 use serde::Serialize;
-use store::{CurrentFunction, Origin, Origins};
+use store::{CurrentFunction, Origin, Origins, Registration, StoreError};
 
-use super::{In, Named, codes::code_of, refusal::Refusal};
+use super::{In, Named, codes::code_of, refusal::Refusal, sources};
 use crate::{
     api::{MayInvoke, MayLook},
     app::App,
+    bunbase,
     deploys::store_failure,
+    registry::State as Served,
     serving,
 };
 
@@ -170,21 +172,51 @@ pub(super) async fn current(app: &App, id: &FunctionId) -> Result<CurrentFunctio
 pub(super) struct Known {
     origins: Origins,
     counts: HashMap<FunctionId, u64>,
+    /// Of functions that were registered by the BunBase profile and have no code.
+    registrations: HashMap<FunctionId, Registration>,
 }
 
 impl Known {
-    async fn look(app: &App) -> Result<Known, Refusal> {
-        let origins = app.store.origins().await;
-        let counts = app.store.invocation_counts().await;
+    pub(super) async fn look(app: &App) -> Result<Known, Failure> {
+        let fail = |error: StoreError| store_failure(&error);
+        let table = app.registry.table();
+        let mut registrations = HashMap::new();
+        for id in app.store.registered().await.map_err(fail)? {
+            let is_bare = matches!(table.state(&id), Some(Served::NotDeployed));
+            if is_bare && let Some(how) = app.store.registration(&id).await.map_err(fail)? {
+                registrations.insert(id, how);
+            }
+        }
         Ok(Known {
-            origins: origins.map_err(|error| store_failure(&error))?,
-            counts: counts.map_err(|error| store_failure(&error))?,
+            origins: app.store.origins().await.map_err(fail)?,
+            counts: app.store.invocation_counts().await.map_err(fail)?,
+            registrations,
         })
+    }
+
+    /// Where a function's current version came from, or its first will: as it was said, or else as it says itself.
+    pub(super) fn origin(&self, current: &CurrentFunction) -> Origin {
+        let id = &current.function.id;
+        if let Some(said) = self.origins.get(&(id.clone(), current.function.current)) {
+            return said.clone();
+        }
+        let version = current.version.as_ref();
+        let patch = version.map(|version| &version.patch);
+        let registered = self.registrations.get(id);
+        let registered = registered.and_then(|how| bunbase::runtime(&how.runtime).ok());
+        let runtime = patch.and_then(|patch| patch.runtime).or(registered);
+        let runtime = runtime.unwrap_or(Runtime::Isolate);
+        let entry = patch.and_then(|patch| patch.entry.clone());
+        let path = entry.or_else(|| version.map(|version| version.entry.clone()));
+        Origin {
+            file_path: path.unwrap_or_else(|| sources::default_path(id, runtime)),
+            runtime: runtime.to_string(),
+        }
     }
 
     fn shape(&self, current: &CurrentFunction) -> Function {
         let function = &current.function;
-        let Origin { file_path, runtime } = origin(&self.origins, current);
+        let Origin { file_path, runtime } = self.origin(current);
         Function {
             id: id_of(&function.id, function.created_at),
             function_name: function.id.name.clone(),
@@ -198,23 +230,6 @@ impl Known {
     }
 }
 
-/// Where a function's current version came from, as it was said or else as it says itself.
-pub(super) fn origin(origins: &Origins, current: &CurrentFunction) -> Origin {
-    let said = origins.get(&(current.function.id.clone(), current.function.current));
-    said.cloned().unwrap_or_else(|| {
-        let version = current.version.as_ref();
-        let patch = version.map(|version| &version.patch);
-        let entry = patch.and_then(|patch| patch.entry.clone());
-        let runtime = patch.and_then(|patch| patch.runtime);
-        Origin {
-            file_path: entry
-                .or_else(|| version.map(|version| version.entry.clone()))
-                .unwrap_or_default(),
-            runtime: runtime.unwrap_or(Runtime::Isolate).to_string(),
-        }
-    })
-}
-
 /// The same as long as the function lives, and another once it is made anew.
 fn id_of(id: &FunctionId, created_at: Timestamp) -> String {
     let digest = Digest::of(format!("{id} {}", created_at.0).as_bytes());
@@ -223,5 +238,17 @@ fn id_of(id: &FunctionId, created_at: Timestamp) -> String {
 
 fn shown(at: Timestamp) -> String {
     let at = jiff::Timestamp::from_millisecond(at.0);
-    at.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+    // With three digits always: texts of one length sort as times do.
+    format!("{:.3}", at.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_three_digits_behind_its_seconds() {
+        assert_eq!(shown(Timestamp(0)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(shown(Timestamp(1_500)), "1970-01-01T00:00:01.500Z");
+    }
 }

@@ -57,9 +57,12 @@ impl Refusal {
     /// Source that makes no version.
     pub(super) fn code(failure: Failure) -> Refusal {
         let error = match failure.error_type {
-            ErrorType::InitError | ErrorType::HandlerError | ErrorType::BadRequest => {
-                "Invalid function code"
-            }
+            ErrorType::InitError
+            | ErrorType::HandlerError
+            | ErrorType::WorkerCrashed
+            | ErrorType::FunctionTimeout
+            | ErrorType::OutOfMemory
+            | ErrorType::BadRequest => "Invalid function code",
             _ => return failure.into(),
         };
         Refusal::new(StatusCode::BAD_REQUEST, error, Some(words(&failure)))

@@ -13,7 +13,7 @@ use http::Method;
 use model::{ErrorType, Failure, FunctionId, Name, Params};
 use serde::Serialize;
 
-use super::functions;
+use super::functions::Known;
 use crate::{
     api::{self, Answer, MayInvoke},
     app::App,
@@ -120,14 +120,14 @@ async fn of_file(
     path: &str,
 ) -> Result<Option<FunctionId>, Failure> {
     let fail = |error| store_failure(&error);
-    let origins = app.store.origins().await.map_err(fail)?;
+    let known = Known::look(app).await?;
     let all = app.store.all_current().await.map_err(fail)?;
     let mut all = all.into_iter().filter(|current| {
         let id = &current.function.id;
         id.project == *project && table.state(id).is_some()
     });
     let found = all.find(|current| {
-        let file = functions::origin(&origins, current).file_path;
+        let file = known.origin(current).file_path;
         let stem = file
             .rsplit_once('.')
             .map_or(file.as_str(), |(stem, _)| stem);

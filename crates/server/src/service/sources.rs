@@ -3,8 +3,8 @@
 use std::path::{Component, Path};
 
 use build::{BuildError, Built, Project, Tools};
-use model::{ErrorType, Failure, FunctionId, Kind, Runtime, SettingsPatch, VersionRef};
-use store::{Alias, Origin};
+use model::{ErrorType, Failure, FunctionId, Kind, Runtime, SettingsPatch};
+use store::Origin;
 
 use super::refusal::Refusal;
 use crate::{
@@ -16,10 +16,14 @@ use crate::{
 /// Endings of modules in JavaScript and TypeScript.
 const MODULES: [&str; 8] = ["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx"];
 
+/// What Python imports, whatever the path is called: many paths name no module, or one of Python's own.
+const PYTHON_FILE: &str = "function_code.py";
+
 /// Longest path of a source, in bytes: what file systems take for one name.
 const PATH_MAX: usize = 255;
 
 /// Source with what was said of it.
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) origin: Origin,
     pub(super) code: String,
@@ -69,27 +73,32 @@ pub(super) fn default_path(id: &FunctionId, runtime: Runtime) -> String {
     }
 }
 
-/// Makes a version of the source, over the settings that the function has, and points `current` at it.
+/// Makes a version of the source, over the settings that the function has, and points `current` at it once it has loaded.
 pub(super) async fn deploy(app: &App, id: &FunctionId, source: Source) -> Result<(), Refusal> {
     let runtime = runtime_of(&source.origin.runtime)?;
     let settings = settings_of(app, id).await?;
     let wanted = built(app, id, &source, runtime, settings).await;
     let wanted = wanted.map_err(Refusal::code)?;
-    let created = app.deploys.create(id, wanted).await;
-    let created = created.map_err(Refusal::code)?;
-    let Source { origin, code } = source;
+    let said = |failure| Refusal::code(as_said(failure, &source.origin.file_path, runtime));
+    let created = app.deploys.create_unseen(id, wanted).await;
+    let created = created.map_err(said)?;
+    let Source { origin, code } = source.clone();
     let kept = app
         .store
         .keep_source(id, Some(created.version), origin, Some(code));
     kept.await.map_err(|error| store_failure(&error))?;
     // The version may have been there with another text that means the same.
     app.deploys.codes.forget(id);
-    let version = VersionRef::Number(created.version);
-    let activated = app
-        .deploys
-        .activate(id, &Alias::current(), &[(version, None)])
-        .await;
-    activated.map(drop).map_err(Refusal::code)
+    let activated = app.deploys.activate_loaded(id, created.version).await;
+    activated.map(drop).map_err(said)
+}
+
+/// A failure that names the file as it was handed in.
+fn as_said(mut failure: Failure, path: &str, runtime: Runtime) -> Failure {
+    if runtime == Runtime::Python {
+        failure.message = failure.message.replace(PYTHON_FILE, path);
+    }
+    failure
 }
 
 /// The settings of the current version, if there is one: new code changes nothing about them.
@@ -125,7 +134,8 @@ async fn built(
         ..settings
     };
     let made = make(app, id, &workshop, patch).await;
-    let (built, patch) = made.map_err(|error| inside(folder, &error))?;
+    let path = &source.origin.file_path;
+    let (built, patch) = made.map_err(|error| as_said(inside(folder, &error), path, runtime))?;
     let bundle = built.manifest.digest();
     app.deploys.bundles.take_built(workshop, bundle).await?;
     Ok(Wanted {
@@ -178,8 +188,8 @@ fn file_of(path: &str, runtime: Runtime) -> String {
             Some(ending) if MODULES.contains(&ending) => path.to_owned(),
             Some(_) | None => format!("{path}.js"),
         },
-        Runtime::Python if ending != Some("py") => format!("{path}.py"),
-        Runtime::Python | Runtime::Provided => path.to_owned(),
+        Runtime::Python => PYTHON_FILE.to_owned(),
+        Runtime::Provided => path.to_owned(),
     }
 }
 
@@ -255,8 +265,8 @@ mod tests {
             ("api/x.ts", Runtime::Isolate, "api/x.ts"),
             ("api/x", Runtime::Bun, "api/x.js"),
             ("api/x.v2", Runtime::Node, "api/x.v2.js"),
-            ("api/x", Runtime::Python, "api/x.py"),
-            ("api/x.py", Runtime::Python, "api/x.py"),
+            ("api/x", Runtime::Python, PYTHON_FILE),
+            ("api/json.py", Runtime::Python, PYTHON_FILE),
             ("api/x.sh", Runtime::Provided, "api/x.sh"),
         ] {
             assert_eq!(file_of(path, runtime), file);
