@@ -378,7 +378,7 @@ fn a_handler_may_answer_by_its_context() {
         let named = |name: &'static str| {
             move |f: Function| {
                 f.on(runtime)
-                    .setting(&format!("handler = '{name}'"))
+                    .setting(format!("handler = '{name}'"))
                     .event(source)
             }
         };
