@@ -77,6 +77,36 @@ error_types! {
     Internal,
 }
 
+impl ErrorType {
+    /// Whether the function was at work, so that the failure is its own; else it lies on the way to it, or with its caller.
+    pub const fn is_of_function(self) -> bool {
+        match self {
+            ErrorType::HandlerError
+            | ErrorType::FunctionTimeout
+            | ErrorType::OutOfMemory
+            | ErrorType::WorkerCrashed
+            | ErrorType::InitError
+            | ErrorType::LiveSessionLost
+            | ErrorType::PayloadTooLarge
+            | ErrorType::BadRequest => true,
+            ErrorType::FunctionNotFound
+            | ErrorType::NotDeployed
+            | ErrorType::FunctionDisabled
+            | ErrorType::NameTaken
+            | ErrorType::QueueFull
+            | ErrorType::Throttled
+            | ErrorType::QueueTimeout
+            | ErrorType::ShuttingDown
+            | ErrorType::Unauthorized
+            | ErrorType::Forbidden
+            | ErrorType::NotFound
+            | ErrorType::Cancelled
+            | ErrorType::ArrivesLater
+            | ErrorType::Internal => false,
+        }
+    }
+}
+
 impl fmt::Display for ErrorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -11,7 +11,7 @@ use std::{
 use model::{ByteSize, ErrorType, Failure, Kind, Runtime};
 use serde::Serialize;
 
-use crate::{house::Options, lambda_env, opt, version::Version};
+use crate::{environment, house::Options, opt, version::Version};
 
 /// Bun's bootstrap, written to the run folder at the start.
 const BUN_BOOTSTRAP: &str = include_str!("bootstrap/bun.js");
@@ -173,7 +173,7 @@ fn bare_command(options: &Options, version: &Version) -> Result<Command, Failure
         Runtime::Provided => {
             let mut command = Command::new(version.program());
             command.current_dir(&version.dir);
-            lambda_env::give(&mut command, version, &options.run_dir, options.clock.now());
+            environment::give(&mut command, version, &options.run_dir, options.clock.now());
             Ok(command)
         }
     }
@@ -202,7 +202,7 @@ fn python_command(options: &Options, version: &Version) -> Result<Command, Failu
     if !is_theirs {
         command.env("PYTHONDONTWRITEBYTECODE", "1");
     }
-    lambda_env::give(&mut command, version, &options.run_dir, options.clock.now());
+    environment::give(&mut command, version, &options.run_dir, options.clock.now());
     Ok(command)
 }
 
@@ -234,7 +234,7 @@ fn node_command(options: &Options, version: &Version) -> Result<Command, Failure
 fn give_env(command: &mut Command, options: &Options, version: &Version) {
     match version.kind {
         Kind::Event => {
-            lambda_env::give(command, version, &options.run_dir, options.clock.now());
+            environment::give(command, version, &options.run_dir, options.clock.now());
         }
         Kind::Web => drop(command.envs(&version.settings.env)),
     }

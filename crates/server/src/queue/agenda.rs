@@ -176,7 +176,7 @@ impl Slip {
     ) -> Fate {
         let later = |millis: i64| Timestamp(now.0.saturating_add(millis));
         let span = |span: TimeSpan| i64::try_from(span.0).unwrap_or(i64::MAX);
-        let is_attempt = counts(why);
+        let is_attempt = why.is_of_function();
         if is_attempt && self.failed >= RETRIES {
             return Fate::GiveUp;
         }
@@ -193,34 +193,6 @@ impl Slip {
             true => Fate::Retry(next),
             false => Fate::Defer(next),
         }
-    }
-}
-
-/// Whether the function was at work, so that its failure is its own.
-fn counts(why: ErrorType) -> bool {
-    match why {
-        ErrorType::HandlerError
-        | ErrorType::FunctionTimeout
-        | ErrorType::OutOfMemory
-        | ErrorType::WorkerCrashed
-        | ErrorType::InitError
-        | ErrorType::LiveSessionLost
-        | ErrorType::PayloadTooLarge
-        | ErrorType::BadRequest => true,
-        ErrorType::FunctionNotFound
-        | ErrorType::NotDeployed
-        | ErrorType::FunctionDisabled
-        | ErrorType::NameTaken
-        | ErrorType::QueueFull
-        | ErrorType::Throttled
-        | ErrorType::QueueTimeout
-        | ErrorType::ShuttingDown
-        | ErrorType::Unauthorized
-        | ErrorType::Forbidden
-        | ErrorType::NotFound
-        | ErrorType::Cancelled
-        | ErrorType::ArrivesLater
-        | ErrorType::Internal => false,
     }
 }
 

@@ -142,32 +142,9 @@ fn answer(serving: &Serving, outcome: Outcome) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-/// Whether the failure is that of the function, rather than of the way to it.
+/// Whether it ran, so that its failure is told as one of the function.
 fn did_run(error_type: ErrorType) -> bool {
-    match error_type {
-        ErrorType::HandlerError
-        | ErrorType::FunctionTimeout
-        | ErrorType::OutOfMemory
-        | ErrorType::WorkerCrashed
-        | ErrorType::InitError
-        | ErrorType::LiveSessionLost
-        | ErrorType::PayloadTooLarge
-        | ErrorType::BadRequest
-        | ErrorType::Cancelled => true,
-        ErrorType::FunctionNotFound
-        | ErrorType::NotDeployed
-        | ErrorType::FunctionDisabled
-        | ErrorType::NameTaken
-        | ErrorType::QueueFull
-        | ErrorType::Throttled
-        | ErrorType::QueueTimeout
-        | ErrorType::ShuttingDown
-        | ErrorType::Unauthorized
-        | ErrorType::Forbidden
-        | ErrorType::NotFound
-        | ErrorType::ArrivesLater
-        | ErrorType::Internal => false,
-    }
+    error_type.is_of_function() || error_type == ErrorType::Cancelled
 }
 
 /// What went wrong, as `TypeError: x is not a function` where the handler threw it; `limit` is the timeout in

@@ -92,7 +92,7 @@ impl Delivery {
 
 /// The function's name, unless it was invoked by another.
 fn arn(version: &Version) -> HeaderValue {
-    let arn = crate::lambda_env::arn(&version.function);
+    let arn = crate::environment::arn(&version.function);
     HeaderValue::from_str(&arn).unwrap_or(HeaderValue::from_static(""))
 }
 
